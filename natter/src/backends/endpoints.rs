@@ -1,0 +1,74 @@
+//! Where the backends are, for those who connect to them.
+
+use std::fmt;
+
+use super::Backend;
+
+/// All four backends' addresses, whether natter started them or they were given.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoints {
+    /// `nats://user:password@host:port`
+    pub nats_url: String,
+    /// `redis://:password@host:port/`
+    pub redis_url: String,
+    pub clickhouse: ClickHouse,
+    pub s3: S3,
+}
+
+/// ClickHouse's HTTP interface.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClickHouse {
+    /// `http://host:port`
+    pub url: String,
+    pub user: String,
+    pub password: String,
+}
+
+/// An S3 service; buckets are addressed in the path.
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3 {
+    /// `http://host:port`
+    pub endpoint: String,
+    pub region: String,
+    pub access_key: String,
+    pub secret_key: String,
+}
+
+/// Backends that run already: nothing is started for them.
+#[derive(Clone, Default)]
+pub struct Given {
+    pub nats_url: Option<String>,
+    pub redis_url: Option<String>,
+    pub clickhouse: Option<ClickHouse>,
+    pub s3: Option<S3>,
+}
+
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoints").field("clickhouse", &self.clickhouse).field("s3", &self.s3).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ClickHouse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClickHouse").field("url", &self.url).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3").field("endpoint", &self.endpoint).field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+impl Given {
+    /// Whether this backend was given.
+    pub fn contains(&self, backend: Backend) -> bool {
+        match backend {
+            Backend::Nats => self.nats_url.is_some(),
+            Backend::Redis => self.redis_url.is_some(),
+            Backend::S3 => self.s3.is_some(),
+            Backend::ClickHouse => self.clickhouse.is_some(),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Real servers as child processes: NATS, Redis, S3 and ClickHouse on loopback, without root.
+//!
+//! `start` takes a data folder and gives back where everything is; each backend then becomes ready by itself, is started again when
+//! it dies, and ends with the process whichever way that ends.
+
+mod clickhouse;
+mod credentials;
+mod endpoints;
+mod extract;
+mod fetch;
+mod folder;
+mod log_file;
+mod nats;
+mod notice;
+mod pins;
+mod ports;
+mod program;
+mod redis;
+mod registry;
+mod s3;
+mod shim;
+mod supervisor;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use self::endpoints::{ClickHouse, Endpoints, Given, S3};
+pub use self::folder::{Folder, write_private};
+pub use self::nats::NatsAccess;
+pub use self::notice::{Notice, Notify};
+pub use self::ports::free_port;
+pub use self::shim::{BackendExec, backend_exec};
+pub use self::supervisor::{State, Status};
+
+use self::credentials::Credentials;
+use self::log_file::LogFile;
+use self::ports::Ports;
+use self::supervisor::{Launch, Source, Supervised, Supervisor};
+
+/// One of the four servers that natter stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    Nats,
+    Redis,
+    S3,
+    ClickHouse,
+}
+
+impl Backend {
+    /// In the order of the flow; they are stopped the other way round.
+    pub const ALL: [Backend; 4] = [Backend::Nats, Backend::Redis, Backend::S3, Backend::ClickHouse];
+
+    /// As in the names of folders, log files and `/readyz`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Nats => "nats",
+            Backend::Redis => "redis",
+            Backend::S3 => "s3",
+            Backend::ClickHouse => "clickhouse",
+        }
+    }
+
+    /// One health check, with the credentials that natter itself uses.
+    pub async fn check(self, endpoints: &Endpoints) -> anyhow::Result<()> {
+        match self {
+            Backend::Nats => nats::check(&endpoints.nats_url).await,
+            Backend::Redis => redis::check(&endpoints.redis_url).await,
+            Backend::S3 => s3::check(&endpoints.s3).await,
+            Backend::ClickHouse => clickhouse::check(&endpoints.clickhouse).await,
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How `start` is to start.
+pub struct Options {
+    /// The data folder; made when it is missing.
+    pub data: PathBuf,
+    /// The natter binary, whose subcommands `backend-exec` and `clickhouse-server` are the children's parents and ClickHouse.
+    pub shim: PathBuf,
+    /// Which backends are wanted. The addresses of others are made up as well, but nobody listens there.
+    pub which: Vec<Backend>,
+    /// Backends that run already.
+    pub given: Given,
+    /// Who may connect to NATS; by default one user who may do everything.
+    pub nats_access: Option<NatsAccess>,
+    /// Called, from the supervisor's thread, with what the operator should hear.
+    pub notify: Notify,
+}
+
+/// The running backends. Dropping this kills them; `stop` ends them properly.
+#[derive(Debug)]
+pub struct Backends {
+    endpoints: Arc<Endpoints>,
+    running: Vec<(Backend, Supervised)>,
+    folder: Folder,
+}
+
+/// Locks the data folder and starts what is wanted there, all at once.
+///
+/// Returns before anything is ready (see [`Backends::ready`]): the addresses and credentials are known by then, but packages may have to be fetched first.
+///
+/// # Errors
+/// When the data folder is in use or cannot be written. A backend that cannot be had or dies is said by [`Backends::ready`].
+pub async fn start(options: Options) -> anyhow::Result<Backends> {
+    let folder = Folder::open(&options.data).await?;
+    let credentials = Credentials::load_or_make(&folder)?;
+    let ports = Ports::load_or_choose(&folder)?;
+    let nats_access = options.nats_access.unwrap_or_else(|| NatsAccess::admin(&credentials.nats_password));
+    let setup = Arc::new(Setup { credentials, ports, nats_access, folder, shim: options.shim, notify: options.notify });
+    let endpoints = Arc::new(setup.endpoints(&options.given));
+    let logs = setup.folder.subfolder("logs")?;
+    let mut running = Vec::new();
+    for backend in Backend::ALL.into_iter().filter(|backend| options.which.contains(backend)) {
+        let supervisor = Supervisor {
+            backend,
+            endpoints: Arc::clone(&endpoints),
+            shim: setup.shim.clone(),
+            log: LogFile::new(&logs, backend.name()),
+            lock: Arc::clone(setup.folder.lock()),
+            notify: Arc::clone(&setup.notify),
+        };
+        let source = if options.given.contains(backend) {
+            Source::Given
+        } else {
+            Source::Child(Arc::clone(&setup).prepare(backend).boxed())
+        };
+        running.push((backend, supervisor.spawn(source)?));
+    }
+    Ok(Backends { endpoints, running, folder: setup.folder.clone() })
+}
+
+impl Backends {
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The locked data folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Waits until this backend answers its health check.
+    ///
+    /// # Errors
+    /// When it was given up: the error names it, why, its last log lines and its log file.
+    pub async fn ready(&self, backend: Backend) -> anyhow::Result<()> {
+        self.supervised(backend)?.ready().await
+    }
+
+    /// This backend's status and process id, now and as they change; `None` when it was not wanted.
+    pub fn state(&self, backend: Backend) -> Option<watch::Receiver<State>> {
+        self.supervised(backend).ok().map(Supervised::state)
+    }
+
+    /// The process ids of the servers that run at the moment.
+    pub fn pids(&self) -> Vec<(Backend, u32)> {
+        self.running.iter().filter_map(|(backend, supervised)| Some((*backend, supervised.state().borrow().pid?))).collect()
+    }
+
+    /// Stops one backend, SIGTERM first, SIGKILL after `grace`; it stays down until [`Backends::start_one`].
+    pub async fn stop_one(&self, backend: Backend, grace: Duration) -> anyhow::Result<()> {
+        self.supervised(backend)?.stop(grace).await;
+        Ok(())
+    }
+
+    /// Starts a stopped backend again, at the same port and with the same data.
+    pub fn start_one(&self, backend: Backend) -> anyhow::Result<()> {
+        self.supervised(backend)?.start();
+        Ok(())
+    }
+
+    /// Stops all servers, ClickHouse first and NATS last, and returns when none is left: within `deadline`, after which SIGKILL ends
+    /// what SIGTERM has not.
+    pub async fn stop(self, deadline: Duration) {
+        let end = Instant::now() + deadline;
+        let mut left = u32::try_from(self.running.len()).unwrap_or(1);
+        for (backend, supervised) in self.running.iter().rev() {
+            let grace = end.saturating_duration_since(Instant::now()) / left;
+            left = left.saturating_sub(1).max(1);
+            supervised.stop(grace).await;
+            tracing::debug!(%backend, "stopped");
+        }
+    }
+
+    fn supervised(&self, backend: Backend) -> anyhow::Result<&Supervised> {
+        let found = self.running.iter().find(|(of, _)| *of == backend);
+        found.map(|(_, supervised)| supervised).with_context(|| format!("{backend} was not started here"))
+    }
+}
+
+impl Drop for Backends {
+    fn drop(&mut self) {
+        // All are killed before the first is waited for.
+        for (_, supervised) in &mut self.running {
+            supervised.kill();
+        }
+    }
+}
+
+/// What preparing a backend's start takes.
+struct Setup {
+    credentials: Credentials,
+    ports: Ports,
+    nats_access: NatsAccess,
+    folder: Folder,
+    shim: PathBuf,
+    notify: Notify,
+}
+
+impl Setup {
+    fn endpoints(&self, given: &Given) -> Endpoints {
+        let (credentials, ports) = (&self.credentials, &self.ports);
+        Endpoints {
+            nats_url: given.nats_url.clone().unwrap_or_else(|| self.nats_access.url(ports.nats)),
+            redis_url: given.redis_url.clone().unwrap_or_else(|| redis::url(ports.redis, &credentials.redis_password)),
+            clickhouse: given.clickhouse.clone().unwrap_or_else(|| clickhouse::endpoint(ports.clickhouse, credentials)),
+            s3: given.s3.clone().unwrap_or_else(|| s3::endpoint(ports.s3, credentials)),
+        }
+    }
+
+    /// Finds or fetches the backend's program and writes its config.
+    async fn prepare(self: Arc<Self>, backend: Backend) -> anyhow::Result<Launch> {
+        let folder = self.folder.subfolder(backend.name())?;
+        let (credentials, ports) = (&self.credentials, &self.ports);
+        match backend {
+            Backend::Nats => {
+                let program = fetch::program(backend, nats::CANDIDATE, &self.notify).await?;
+                nats::launch(program.path(), &folder, ports.nats, &self.nats_access)
+            }
+            Backend::Redis => {
+                let program = fetch::program(backend, redis::CANDIDATE, &self.notify).await?;
+                redis::launch(program.path(), &folder, ports.redis, &credentials.redis_password)
+            }
+            Backend::S3 => {
+                let program = fetch::program(backend, s3::CANDIDATE, &self.notify).await?;
+                s3::launch(program.path(), &folder, ports.s3, credentials)
+            }
+            Backend::ClickHouse => {
+                let program = fetch::program(backend, clickhouse::CANDIDATE, &self.notify).await?;
+                clickhouse::launch(&program, &self.shim, &folder, ports.clickhouse, credentials)
+            }
+        }
+    }
+}

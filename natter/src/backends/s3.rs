@@ -1,0 +1,136 @@
+//! SeaweedFS as the S3 server: master, volume server, filer and S3 gateway in one process.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::Uri;
+use hyper::http::uri::Scheme;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use super::credentials::Credentials;
+use super::endpoints::S3;
+use super::folder::write_private;
+use super::ports::S3Ports;
+use super::program::Candidate;
+use super::supervisor::Launch;
+
+/// Older ones lack flags that are given here.
+pub const CANDIDATE: Candidate = Candidate { name: "weed", version_args: &["version"], minimum: (4, 48, 0) };
+
+pub const REGION: &str = "us-east-1";
+
+pub fn endpoint(ports: S3Ports, credentials: &Credentials) -> S3 {
+    S3 {
+        endpoint: format!("http://127.0.0.1:{}", ports.s3),
+        region: REGION.to_owned(),
+        access_key: credentials.s3_access_key.clone(),
+        secret_key: credentials.s3_secret_key.clone(),
+    }
+}
+
+/// Writes the configs into `folder` and says how to start the server there.
+pub fn launch(program: &Path, folder: &Path, ports: S3Ports, credentials: &Credentials) -> anyhow::Result<Launch> {
+    write_private(&folder.join("s3.json"), &identities(credentials)?)?;
+    // Found by this name in the working directory.
+    write_private(&folder.join("security.toml"), security(&credentials.s3_internal_key).as_bytes())?;
+    Ok(Launch { program: program.to_owned(), args: args(ports), folder: folder.to_owned() })
+}
+
+/// The one user of the S3 interface.
+fn identities(credentials: &Credentials) -> anyhow::Result<Vec<u8>> {
+    let keys = json!({ "accessKey": credentials.s3_access_key, "secretKey": credentials.s3_secret_key });
+    let actions = ["Admin", "Read", "Write", "List", "Tagging"];
+    Ok(serde_json::to_vec(&json!({ "identities": [{ "name": "natter", "credentials": [keys], "actions": actions }] }))?)
+}
+
+/// The inner HTTP interfaces answer only what the S3 gateway has signed: neither a web page in the operator's browser nor another
+/// user of the machine reads or writes there.
+fn security(key: &str) -> String {
+    ["jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read"].map(|section| format!("[{section}]\nkey = \"{key}\"\n")).concat()
+}
+
+/// Paths are relative to the folder in which the server runs.
+fn args(ports: S3Ports) -> Vec<OsString> {
+    let mut args: Vec<String> = [
+        "server",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-dir=.",
+        "-filer",
+        "-s3",
+        "-s3.config=s3.json",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        // By default these lie in /tmp; a socket's path is short, so a relative one.
+        "-filer.localSocket=filer.sock",
+        "-s3.localSocket=s3.sock",
+        "-master.telemetry=false",
+        // The volume server reports all volumes at its start, and a kept state would name ports that may have changed.
+        "-master.resumeState=false",
+        // Small volumes, as many as the disk has room for, none allocated in advance.
+        "-master.volumeSizeLimitMB=1024",
+        "-volume.max=0",
+        "-volume.preStopSeconds=0",
+    ]
+    .map(str::to_owned)
+    .into();
+    let ports = [
+        ("s3.port", ports.s3),
+        ("s3.port.grpc", ports.s3_grpc),
+        ("filer.port", ports.filer),
+        ("filer.port.grpc", ports.filer_grpc),
+        ("volume.port", ports.volume),
+        ("volume.port.grpc", ports.volume_grpc),
+        ("master.port", ports.master),
+        ("master.port.grpc", ports.master_grpc),
+    ];
+    args.extend(ports.map(|(flag, port)| format!("-{flag}={port}")));
+    args.into_iter().map(OsString::from).collect()
+}
+
+/// Whether the service answers at all, were it by a refusal; whoever uses a bucket checks that bucket.
+pub async fn check(endpoint: &S3) -> anyhow::Result<()> {
+    let url: Uri = endpoint.endpoint.parse().with_context(|| format!("{} is not a URL", endpoint.endpoint))?;
+    if url.scheme() == Some(&Scheme::HTTPS) {
+        let port = url.port_u16().unwrap_or(443);
+        TcpStream::connect((url.host().unwrap_or_default(), port)).await.context("s3 does not answer")?;
+        return Ok(());
+    }
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let status = client.get(url).await.context("s3 does not answer")?.status();
+    ensure!(!status.is_server_error(), "s3 answers {status}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORTS: S3Ports =
+        S3Ports { s3: 1, s3_grpc: 2, filer: 3, filer_grpc: 4, volume: 5, volume_grpc: 6, master: 7, master_grpc: 8 };
+
+    #[test]
+    fn every_interface_has_its_port_and_listens_on_loopback_only() {
+        let args = args(PORTS);
+        let flags = ["s3", "filer", "volume", "master"];
+        for (number, flag) in flags.iter().flat_map(|flag| [format!("{flag}.port"), format!("{flag}.port.grpc")]).enumerate() {
+            assert!(args.contains(&OsString::from(format!("-{flag}={}", number + 1))), "{flag}");
+        }
+        assert!(args.contains(&OsString::from("-ip.bind=127.0.0.1")));
+    }
+
+    #[test]
+    fn every_inner_interface_has_a_key() {
+        let parsed: toml::Table = security("0123456789abcdef").parse().unwrap();
+        let jwt = &parsed["jwt"];
+        for section in [&jwt["signing"], &jwt["signing"]["read"], &jwt["filer_signing"], &jwt["filer_signing"]["read"]] {
+            assert_eq!(section["key"].as_str(), Some("0123456789abcdef"));
+        }
+    }
+}

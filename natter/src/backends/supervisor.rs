@@ -1,0 +1,400 @@
+//! Keeps a backend's server running: started, watched, started again, stopped.
+//!
+//! All servers are started by one thread that lives as long as the process: a parent-death signal fires when the *thread* that
+//! started the child ends, so neither tokio's blocking threads nor a test's runtime will do.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::future::pending;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures_util::future::BoxFuture;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::process::{Child, Command};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::log_file::LogFile;
+use super::{Backend, Endpoints, Notice, Notify};
+
+/// After so many deaths in a row, each within `QUICK` of its start, a server is given up.
+const QUICK_DEATHS_MAX: u32 = 5;
+const QUICK: Duration = Duration::from_secs(10);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+const CHECK_EVERY: Duration = Duration::from_millis(20);
+const CHECK_DEADLINE: Duration = Duration::from_secs(2);
+/// A server that is not ready by then is said to be slow; it may still be loading its data.
+const SLOW: Duration = Duration::from_secs(15);
+const LOG_BOUND_EVERY: Duration = Duration::from_secs(60);
+const LOG_LINES: usize = 8;
+
+/// How to start a backend's server.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    /// Where it runs.
+    pub folder: PathBuf,
+}
+
+/// Where a backend's server comes from.
+pub enum Source {
+    /// It runs elsewhere: it is only checked.
+    Given,
+    /// It is started here, as soon as its program is found or fetched and its config written.
+    Child(BoxFuture<'static, anyhow::Result<Launch>>),
+}
+
+/// What a backend is doing at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Its program is looked up or fetched, its config written.
+    Preparing,
+    /// It runs and has not answered its health check yet.
+    Starting,
+    /// It answered its health check.
+    Ready,
+    /// It died and is started again in a moment; with the reason of its death.
+    Restarting(String),
+    /// It could not be had, or died too often, and nothing is tried any more. The text names it and says what to do.
+    Failed(String),
+    /// It was stopped on request.
+    Stopped,
+}
+
+/// A backend's status and, while a server of ours runs, its process id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    pub status: Status,
+    pub pid: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    Running,
+    /// Asked to end, and killed when it has not within this time.
+    Stopped(Duration),
+}
+
+/// The handle of a supervised backend. Dropping it kills the server.
+#[derive(Debug)]
+pub struct Supervised {
+    wanted: Option<watch::Sender<Wanted>>,
+    state: watch::Receiver<State>,
+    /// Disconnected when the task has ended, and its child with it.
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+/// The task on the supervisor's thread.
+pub struct Supervisor {
+    pub backend: Backend,
+    pub endpoints: Arc<Endpoints>,
+    /// The natter binary, for its subcommand `backend-exec`.
+    pub shim: PathBuf,
+    pub log: LogFile,
+    /// The data folder's lock, handed to the child.
+    pub lock: Arc<File>,
+    pub notify: Notify,
+}
+
+impl Supervised {
+    /// Waits until the backend answers its health check.
+    ///
+    /// # Errors
+    /// When it was given up or stopped.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let mut state = self.state.clone();
+        let settled = |state: &State| matches!(state.status, Status::Ready | Status::Failed(_) | Status::Stopped);
+        match &state.wait_for(settled).await.context("the backend was dropped")?.status {
+            Status::Ready => Ok(()),
+            Status::Failed(reason) => bail!("{reason}"),
+            _ => bail!("the backend was stopped"),
+        }
+    }
+
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// Stops the server and leaves it stopped: SIGTERM, and SIGKILL after `grace`.
+    pub async fn stop(&self, grace: Duration) {
+        if let Some(wanted) = &self.wanted {
+            wanted.send_replace(Wanted::Stopped(grace));
+        }
+        // An error is a task that has ended, and its child with it.
+        if self.state.clone().wait_for(|state| state.status == Status::Stopped).await.is_err() {
+            tracing::debug!("a backend had ended before it was stopped");
+        }
+    }
+
+    /// Starts a stopped server again.
+    pub fn start(&self) {
+        if let Some(wanted) = &self.wanted {
+            wanted.send_replace(Wanted::Running);
+        }
+    }
+
+    /// Kills the server without waiting for it.
+    pub fn kill(&mut self) {
+        self.wanted = None;
+    }
+}
+
+impl Drop for Supervised {
+    /// Returns when the child is gone, so that its folder may be deleted.
+    fn drop(&mut self) {
+        self.kill();
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(Duration::from_secs(5)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::error!("a backend did not end when it was killed");
+        }
+    }
+}
+
+impl Supervisor {
+    /// Starts the backend on the supervisor's thread.
+    pub fn spawn(self, source: Source) -> anyhow::Result<Supervised> {
+        let (wanted, wanted_here) = watch::channel(Wanted::Running);
+        let (state_here, state) = watch::channel(State { status: Status::Preparing, pid: None });
+        let (alive, ended) = mpsc::sync_channel(0);
+        let task = Task { of: self, wanted: wanted_here, state: state_here };
+        thread()?.spawn(async move {
+            task.run(source).await;
+            drop(alive);
+        });
+        Ok(Supervised { wanted: Some(wanted), state, ended: Mutex::new(ended) })
+    }
+}
+
+/// The thread that starts all children, as the handle of the single-threaded runtime that it runs.
+fn thread() -> anyhow::Result<Handle> {
+    static THREAD: Mutex<Option<Handle>> = Mutex::new(None);
+    let mut started = THREAD.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*started {
+        return Ok(handle.clone());
+    }
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot make the backends' runtime")?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name("backends".to_owned())
+        .spawn(move || runtime.block_on(pending::<()>()))
+        .context("cannot start the backends' thread")?;
+    *started = Some(handle.clone());
+    Ok(handle)
+}
+
+struct Task {
+    of: Supervisor,
+    wanted: watch::Receiver<Wanted>,
+    state: watch::Sender<State>,
+}
+
+/// Why a server is no longer watched.
+enum End {
+    Died(String),
+    Stopped,
+}
+
+impl Task {
+    async fn run(mut self, source: Source) {
+        match source {
+            Source::Given => self.watch_given().await,
+            Source::Child(prepare) => {
+                let prepared = tokio::select! {
+                    prepared = prepare => prepared,
+                    _ = stop_wanted(&mut self.wanted) => return self.set(Status::Stopped, None),
+                };
+                match prepared {
+                    Ok(launch) => self.keep_running(&launch).await,
+                    Err(error) => self.give_up(format!("{}: {error:#}", self.of.backend)).await,
+                }
+            }
+        }
+    }
+
+    async fn watch_given(&mut self) {
+        self.set(Status::Starting, None);
+        tokio::select! {
+            () = until_ready(self.of.backend, &self.of.endpoints) => self.set(Status::Ready, None),
+            _ = stop_wanted(&mut self.wanted) => {}
+        }
+        stop_wanted(&mut self.wanted).await;
+        self.set(Status::Stopped, None);
+    }
+
+    /// Ends when the handle is dropped.
+    async fn keep_running(&mut self, launch: &Launch) {
+        let mut quick_deaths = 0;
+        while self.wanted.wait_for(|wanted| matches!(wanted, Wanted::Running)).await.is_ok() {
+            let started = Instant::now();
+            let end = match self.start(launch) {
+                Ok(child) => self.watch(child).await,
+                Err(error) => End::Died(format!("cannot be started: {error}")),
+            };
+            let End::Died(reason) = end else {
+                quick_deaths = 0;
+                self.set(Status::Stopped, None);
+                continue;
+            };
+            quick_deaths = if started.elapsed() < QUICK { quick_deaths + 1 } else { 1 };
+            if quick_deaths >= QUICK_DEATHS_MAX {
+                let error = self.last_words(&reason, quick_deaths);
+                self.give_up(error).await;
+                quick_deaths = 0;
+            } else {
+                self.back_off(reason, quick_deaths).await;
+            }
+        }
+    }
+
+    fn start(&self, launch: &Launch) -> std::io::Result<Child> {
+        let log = self.of.log.open()?;
+        let mut command = Command::new(&self.of.shim);
+        command.arg("backend-exec").arg("--parent").arg(std::process::id().to_string());
+        command.arg("--").arg(&launch.program).args(&launch.args).current_dir(&launch.folder);
+        command.stdin(Stdio::from(self.of.lock.try_clone()?)).stdout(log.try_clone()?).stderr(log);
+        // In a group of its own, so that a Ctrl-C at the terminal reaches natter only: servers outlive the drain.
+        command.process_group(0).kill_on_drop(true).spawn()
+    }
+
+    async fn watch(&mut self, mut child: Child) -> End {
+        let pid = child.id();
+        self.set(Status::Starting, pid);
+        let backend = self.of.backend;
+        let endpoints = Arc::clone(&self.of.endpoints);
+        let mut becomes_ready = std::pin::pin!(until_ready(backend, &endpoints));
+        let mut is_ready = false;
+        let slow_at = Instant::now() + SLOW;
+        let mut is_slow = false;
+        loop {
+            tokio::select! {
+                ended = child.wait() => return End::Died(ended.map_or_else(|error| error.to_string(), describe)),
+                grace = stop_wanted(&mut self.wanted) => {
+                    terminate(&mut child, grace).await;
+                    return End::Stopped;
+                }
+                () = &mut becomes_ready, if !is_ready => {
+                    is_ready = true;
+                    self.set(Status::Ready, pid);
+                }
+                () = tokio::time::sleep_until(slow_at), if !is_ready && !is_slow => {
+                    is_slow = true;
+                    self.tell(Notice::Slow { backend, log: self.of.log.path().to_owned() });
+                }
+                () = sleep(LOG_BOUND_EVERY) => {
+                    if let Err(error) = self.of.log.bound() {
+                        tracing::warn!(%backend, %error, "cannot bound the log file");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn back_off(&mut self, reason: String, quick_deaths: u32) {
+        let delay = backoff(quick_deaths);
+        self.tell(Notice::Restarting { backend: self.of.backend, reason: reason.clone(), delay });
+        self.set(Status::Restarting(reason), None);
+        tokio::select! {
+            () = sleep(delay) => {}
+            _ = stop_wanted(&mut self.wanted) => self.set(Status::Stopped, None),
+        }
+    }
+
+    /// Says so and waits until the backend is to be stopped.
+    async fn give_up(&mut self, error: String) {
+        self.tell(Notice::Failed { backend: self.of.backend, error: error.clone() });
+        self.set(Status::Failed(error), None);
+        stop_wanted(&mut self.wanted).await;
+        self.set(Status::Stopped, None);
+    }
+
+    fn last_words(&self, reason: &str, deaths: u32) -> String {
+        let (backend, log) = (self.of.backend, &self.of.log);
+        let mut words = format!("{backend} died {deaths} times in a row, at last: {reason}; its log is {}", log.path().display());
+        let lines = log.last_lines(LOG_LINES);
+        if !lines.is_empty() {
+            words.push_str(", which ends in:\n");
+            words.push_str(&lines);
+        }
+        words
+    }
+
+    fn set(&self, status: Status, pid: Option<u32>) {
+        self.state.send_replace(State { status, pid });
+    }
+
+    fn tell(&self, notice: Notice) {
+        match &notice {
+            Notice::Failed { .. } => tracing::error!(backend = %self.of.backend, "{notice}"),
+            _ => tracing::warn!(backend = %self.of.backend, "{notice}"),
+        }
+        (self.of.notify)(notice);
+    }
+}
+
+/// Waits until the backend is not wanted any more; the time that it has to end, zero when its handle was dropped.
+async fn stop_wanted(wanted: &mut watch::Receiver<Wanted>) -> Duration {
+    match wanted.wait_for(|wanted| matches!(wanted, Wanted::Stopped(_))).await.map(|wanted| *wanted) {
+        Ok(Wanted::Stopped(grace)) => grace,
+        _ => Duration::ZERO,
+    }
+}
+
+async fn until_ready(backend: Backend, endpoints: &Endpoints) {
+    while !matches!(timeout(CHECK_DEADLINE, backend.check(endpoints)).await, Ok(Ok(()))) {
+        sleep(CHECK_EVERY).await;
+    }
+}
+
+async fn terminate(child: &mut Child, grace: Duration) {
+    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) else { return };
+    if !grace.is_zero() && kill_process(pid, Signal::TERM).is_ok() && timeout(grace, child.wait()).await.is_ok() {
+        return;
+    }
+    // The group, for a server may have forked to rewrite its files.
+    if let Err(error) = kill_process_group(pid, Signal::KILL) {
+        tracing::debug!(%error, "a child had ended before it was killed");
+    }
+    if let Err(error) = child.wait().await {
+        tracing::warn!(%error, "cannot wait for a killed child");
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+/// The pause after that many deaths in a row.
+fn backoff(deaths: u32) -> Duration {
+    let doublings = deaths.saturating_sub(1).min(16);
+    (BACKOFF_MIN * (1 << doublings)).min(BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_its_bound() {
+        let pauses: Vec<u128> = (1..=5).map(|deaths| backoff(deaths).as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1_600]);
+        assert_eq!(backoff(u32::MAX), BACKOFF_MAX);
+    }
+
+    #[test]
+    fn an_exit_is_described_by_code_or_signal() {
+        assert_eq!(describe(ExitStatus::from_raw(1 << 8)), "exit code 1");
+        assert_eq!(describe(ExitStatus::from_raw(9)), "killed by signal 9");
+    }
+}

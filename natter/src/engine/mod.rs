@@ -1,0 +1,1 @@
+//! ClickHouse as a library behind its own HTTP interface.

@@ -1,0 +1,226 @@
+//! The abuse filter: a pure function from a text and compiled word lists to a [`Verdict`].
+//!
+//! A text is folded once to atoms ([`fold`]), cut into words in at most five ways ([`reading`]), and each reading
+//! goes once through one automaton over all lists ([`pattern`]). Every step is linear in the text's length,
+//! whatever the text; per match the work is bounded by the longest listed word.
+//!
+//! What it sees through: case, compatibility forms, accents that are not the list's own, look-alikes of other
+//! alphabets, digits and symbols for letters, repeated letters, words spelled out with separators, punctuation inside
+//! words, invisible characters. What it leaves alone: words that only contain a listed one, numbers, and words
+//! of a real alphabet that happen to look like a listed word of another.
+
+mod fold;
+mod lookalike;
+mod pattern;
+mod reading;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use fold::{Atom, Folded, Kind, fold};
+use pattern::{Compiler, Hit, Hits, Patterns, Unusable, WORD_ATOMS_MAX};
+use reading::Style;
+
+/// What happens to a message with a word of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Mask,
+    Reject,
+    Flag,
+}
+
+/// A named list of words and phrases of any language, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WordList {
+    pub name: String,
+    pub action: Action,
+    pub words: Vec<String>,
+}
+
+/// What replaces each scalar of a masked word.
+pub const MASK: char = '*';
+/// How often a text is masked again because masking let other words meet; then all of it is masked.
+const MASK_ROUNDS: usize = 4;
+
+/// Compiled word lists. Compile once, share, check from any thread.
+pub struct Filter {
+    patterns: Patterns,
+    lists: Vec<(String, Action)>,
+    inert: Vec<String>,
+}
+
+/// Why lists do not compile.
+#[derive(Debug, Error)]
+pub enum FilterError {
+    #[error("word list {list:?}: word {index} has more than {WORD_ATOMS_MAX} characters")]
+    WordTooLong {
+        list: String,
+        /// Counted from 0.
+        index: usize,
+    },
+    #[error("the word lists are too large for one automaton")]
+    TooLarge(#[from] aho_corasick::BuildError),
+}
+
+/// What a filter says about a text. `lists` names every list with a word in the text, in the order of the policy,
+/// also those of weaker action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Clean,
+    Flagged {
+        lists: Vec<String>,
+    },
+    /// `text` has no more scalars than the original.
+    Masked {
+        text: String,
+        lists: Vec<String>,
+    },
+    Rejected {
+        lists: Vec<String>,
+    },
+}
+
+impl Filter {
+    /// Compiles lists. Words without any letter can never match; see [`Filter::inert`].
+    ///
+    /// # Errors
+    ///
+    /// If a word is too long, or the lists are too large for an automaton (some 2³¹ states).
+    pub fn compile(lists: &[WordList]) -> Result<Self, FilterError> {
+        let mut compiler = Compiler::default();
+        let mut inert = Vec::new();
+        for list in lists {
+            compiler.begin_list();
+            for (index, word) in list.words.iter().enumerate() {
+                match compiler.add(word) {
+                    Ok(()) => {}
+                    Err(Unusable::NoLetter) => inert.push(word.clone()),
+                    Err(Unusable::TooLong) => {
+                        return Err(FilterError::WordTooLong { list: list.name.clone(), index });
+                    }
+                }
+            }
+        }
+        let lists = lists.iter().map(|list| (list.name.clone(), list.action)).collect();
+        Ok(Self { patterns: compiler.finish()?, lists, inert })
+    }
+
+    /// Listed words that match nothing because they have no letter (`455`): worth a warning to whoever wrote the
+    /// list.
+    #[must_use]
+    pub fn inert(&self) -> &[String] {
+        &self.inert
+    }
+
+    /// Judges a text. The strongest action of all lists with a word in it wins: reject, then mask, then flag.
+    #[must_use]
+    pub fn check(&self, text: &str) -> Verdict {
+        let (folded, found) = self.scan(text);
+        let Some(action) = found.hits.iter().map(|hit| self.lists[hit.list].1).max_by_key(|&action| strength(action)) else {
+            return Verdict::Clean;
+        };
+        let lists = self.names(&found.hits);
+        match action {
+            Action::Reject => Verdict::Rejected { lists },
+            Action::Mask => Verdict::Masked { text: self.mask(text, folded, found), lists },
+            Action::Flag => Verdict::Flagged { lists },
+        }
+    }
+
+    fn scan(&self, text: &str) -> (Folded, Hits) {
+        let folded = fold(text);
+        let mut found = Hits::default();
+        let (plain, hints) = reading::plain(&folded.atoms);
+        self.patterns.search(&folded, &plain, &mut found);
+        if hints.leet {
+            for style in [Style::Leet, Style::Trimmed] {
+                self.patterns.search(&folded, &reading::words(&folded.atoms, style, 0), &mut found);
+            }
+        }
+        if hints.joined {
+            self.patterns.search(&folded, &reading::words(&folded.atoms, Style::Joined, 0), &mut found);
+        }
+        if hints.spelled {
+            self.patterns.search(&folded, &reading::spelled(&folded.atoms), &mut found);
+        }
+        (folded, found)
+    }
+
+    fn names(&self, hits: &[Hit]) -> Vec<String> {
+        let mut hit = vec![false; self.lists.len()];
+        for one in hits {
+            hit[one.list] = true;
+        }
+        self.lists.iter().zip(hit).filter(|(_, hit)| *hit).map(|((name, _), _)| name.clone()).collect()
+    }
+
+    /// The text with the words of mask lists replaced. What is left may read differently without them, so it is
+    /// searched again.
+    fn mask(&self, text: &str, mut folded: Folded, mut found: Hits) -> String {
+        let mut text = text.to_owned();
+        for _ in 0..MASK_ROUNDS {
+            found.hits.retain(|hit| self.lists[hit.list].1 == Action::Mask);
+            if found.hits.is_empty() {
+                return text;
+            }
+            text = replace(&text, &folded.atoms, &covered(folded.atoms.len(), &found.hits));
+            (folded, found) = self.scan(&text);
+        }
+        replace(&text, &folded.atoms, &vec![true; folded.atoms.len()])
+    }
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter").field("lists", &self.lists).finish_non_exhaustive()
+    }
+}
+
+fn strength(action: Action) -> u8 {
+    match action {
+        Action::Flag => 0,
+        Action::Mask => 1,
+        Action::Reject => 2,
+    }
+}
+
+/// Which atoms are in a hit, in time linear in both.
+fn covered(atoms: usize, hits: &[Hit]) -> Vec<bool> {
+    let mut opened = vec![0_i32; atoms + 1];
+    for hit in hits {
+        opened[hit.first as usize] += 1;
+        opened[hit.last as usize + 1] -= 1;
+    }
+    let mut depth = 0;
+    let inside = opened[..atoms].iter().map(|step| {
+        depth += step;
+        depth > 0
+    });
+    inside.collect()
+}
+
+/// Writes a star for each covered letter, digit or symbol (with its marks), keeps separators, drops the invisible
+/// between covered atoms, and copies all else byte for byte.
+fn replace(text: &str, atoms: &[Atom], covered: &[bool]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut copied, mut after_covered) = (0, false);
+    for (atom, &covered) in atoms.iter().zip(covered) {
+        let (start, end) = (atom.start as usize, atom.end as usize);
+        // Several atoms of one scalar (`ß`) get one star.
+        if covered && start >= copied {
+            if !after_covered {
+                out.push_str(&text[copied..start]);
+            }
+            match atom.kind {
+                Kind::Space | Kind::Joiner | Kind::Stop => out.push_str(&text[start..end]),
+                Kind::Letter(_) | Kind::Digit | Kind::Strong | Kind::Weak | Kind::Pictograph => out.push(MASK),
+            }
+            copied = end;
+        }
+        after_covered = covered;
+    }
+    out.push_str(&text[copied..]);
+    out
+}

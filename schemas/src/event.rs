@@ -1,0 +1,179 @@
+//! Events: facts that follow from accepted outcomes. Derived, never stored beside them.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::codec::{self, CodecError, OutcomeBatch, Touched};
+use crate::command::{Body, Command, Origin};
+use crate::id::ConversationId;
+use crate::names::{Ref, UserId};
+use crate::outcome::{Accepted, Answered, Decision, Outcome, Received};
+use crate::policy::PolicyHash;
+use crate::position::Position;
+use crate::slot::user_hash;
+
+/// An outcome with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Where it stands.
+    pub position: Position,
+    /// When its command batch was stored, in Unix milliseconds.
+    pub stored_ms: u64,
+    /// The hash of the policy in force; `None`: the default.
+    pub policy: Option<PolicyHash>,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+impl Placed {
+    /// The command and what happened, where this outcome is an event.
+    pub fn event(&self) -> Option<Event<'_>> {
+        match (&self.outcome.received, &self.outcome.decision) {
+            (Received::Command(command), Decision::Accepted(accepted)) if accepted.is_event() => {
+                Some(Event { position: self.position, stored_ms: self.stored_ms, command, accepted })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A fact: an accepted outcome that changed something, seen in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Where it stands.
+    pub position: Position,
+    /// When its command batch was stored, in Unix milliseconds.
+    pub stored_ms: u64,
+    /// The command as received.
+    pub command: &'a Command,
+    /// What happened.
+    pub accepted: &'a Accepted,
+}
+
+impl Event<'_> {
+    /// When it happened, in Unix milliseconds.
+    pub const fn at_ms(&self) -> u64 {
+        self.command.at_ms(self.stored_ms)
+    }
+
+    /// The event's name on the wire and in the history.
+    pub const fn name(&self) -> &'static str {
+        match self.accepted {
+            Accepted::Created { .. } => "conversation.created",
+            Accepted::Added { .. } => "conversation.added",
+            Accepted::Joined { .. } => "conversation.joined",
+            Accepted::Left { .. } => "conversation.left",
+            Accepted::Renamed { .. } => "conversation.renamed",
+            Accepted::Read { .. } => "conversation.read",
+            Accepted::Sent { .. } => "message.sent",
+            Accepted::UserUpdated => "user.updated",
+            Accepted::PolicySet { .. } => "policy.set",
+            Accepted::Existing { .. }
+            | Accepted::Unchanged { .. }
+            | Accepted::Repeated(_)
+            | Accepted::ImportedBefore { .. } => "none",
+        }
+    }
+
+    /// The text that everybody sees, of a message.
+    pub fn visible_text(&self) -> Option<&str> {
+        match (&self.command.body, self.accepted) {
+            (Body::Send { .. }, Accepted::Sent { replacement: Some(text), .. }) => Some(text),
+            (Body::Send { text, .. }, Accepted::Sent { .. }) => Some(text.as_str()),
+            _ => None,
+        }
+    }
+
+    /// What a repeated command is answered with.
+    pub fn answered(&self) -> Answered {
+        let (message, seq) = match self.accepted {
+            Accepted::Sent { message, seq, .. } => (Some(*message), Some(*seq)),
+            Accepted::Read { seq, .. } => (None, Some(*seq)),
+            _ => (None, None),
+        };
+        Answered {
+            content: content_hash(&self.command.body),
+            sequence: self.position.sequence,
+            index: self.position.index.unwrap_or(0),
+            at_ms: self.at_ms(),
+            stored_ms: self.stored_ms,
+            conversation: self.accepted.conversation(),
+            message,
+            seq,
+        }
+    }
+}
+
+/// The scope in which a command's `ref` is unique, beside tenant and sender.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RefScope {
+    /// Commands that make a conversation.
+    Create,
+    /// Commands about the sender.
+    User,
+    /// Commands in a conversation.
+    Conversation(ConversationId),
+}
+
+/// Whether this command's `ref` is remembered: imports are known by their lines, cursors and policies are idempotent by
+/// what they say.
+pub const fn remembers_ref(command: &Command) -> bool {
+    !matches!(command.origin, Origin::Import(_)) && !matches!(command.body, Body::Read { .. } | Body::SetPolicy { .. })
+}
+
+/// The ref that an event leaves behind, with its scope.
+pub fn left_ref<'a>(event: &Event<'a>) -> Option<(RefScope, &'a Ref)> {
+    if !remembers_ref(event.command) {
+        return None;
+    }
+    let scope = match (&event.command.body, event.accepted.conversation()) {
+        (Body::CreateDirect { .. } | Body::CreateGroup { .. }, _) => RefScope::Create,
+        (_, Some(conversation)) => RefScope::Conversation(conversation),
+        (_, None) => RefScope::User,
+    };
+    Some((scope, &event.command.reference))
+}
+
+/// Hash of a command's content: the same `ref` with another content is a conflict. XXH3-64 of the log's encoding.
+pub fn content_hash(body: &Body) -> u64 {
+    xxh3_64(&codec::encode(body))
+}
+
+/// Whom an outcome concerns (the touch lists of its batch).
+pub fn touched(outcome: &Outcome) -> Touched {
+    let (Received::Command(command), Decision::Accepted(accepted)) = (&outcome.received, &outcome.decision) else {
+        return Touched::default();
+    };
+    if !accepted.is_event() {
+        return Touched::default();
+    }
+    let hash = |user: &UserId| user_hash(&command.tenant, user);
+    let users = match accepted {
+        Accepted::Created { members, .. } | Accepted::Added { members, .. } => {
+            let mut users: Vec<u64> = members.iter().map(hash).collect();
+            users.push(hash(&command.sender));
+            users
+        }
+        Accepted::Joined { .. } | Accepted::Left { .. } | Accepted::UserUpdated => vec![hash(&command.sender)],
+        Accepted::Read { peer, .. } => peer.iter().chain([&command.sender]).map(hash).collect(),
+        _ => Vec::new(),
+    };
+    Touched { conversation: accepted.conversation().map(ConversationId::get), users }
+}
+
+/// All outcomes of a stored batch with their places.
+///
+/// # Errors
+/// The batch or one of its outcomes cannot be decoded.
+pub fn placed(partition: u16, sequence: u64, bytes: &[u8]) -> Result<Vec<Placed>, CodecError> {
+    let batch = OutcomeBatch::decode(bytes)?;
+    batch
+        .records()?
+        .into_iter()
+        .map(|raw| {
+            let outcome = raw.decode()?;
+            let policy = outcome.policy.and_then(|index| batch.header.policies.get(usize::from(index)).copied());
+            let position = Position::outcome(partition, sequence, raw.index);
+            Ok(Placed { position, stored_ms: raw.stored_ms, policy, outcome })
+        })
+        .collect()
+}

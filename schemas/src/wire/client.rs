@@ -1,0 +1,331 @@
+//! What clients send: one JSON object a frame, parsed into a [`Command`]'s body or a signal. Past this point nobody
+//! checks lengths again.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::command::{Address, Body, ImportLine, Kind, Visibility};
+use crate::error::ErrorCode;
+use crate::limits::{COMMAND_MEMBERS_MAX, FRAME_BYTES_MAX, FRAME_ID_BYTES_MAX};
+use crate::names::{DisplayName, ExternalId, MessageText, NameError, Ref, UserId};
+use crate::wire::times::parse_rfc3339;
+
+/// A frame that was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientFrame {
+    /// A command, to be answered under `id`.
+    Command(ClientCommand),
+    /// A signal: no answer.
+    Signal {
+        /// Which conversation it concerns.
+        conversation: Address,
+        /// What is signalled.
+        signal: Signal,
+    },
+}
+
+/// Changes no state, at most once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum Signal {
+    /// The user is typing.
+    Typing,
+}
+
+impl Signal {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Typing => "typing",
+        }
+    }
+}
+
+/// A command as a client sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCommand {
+    /// The client's name of this request; echoed in the reply.
+    pub id: String,
+    /// The client's name of the wish; empty only for `conversation.read`, which is idempotent by itself.
+    pub reference: Option<Ref>,
+    /// The client has sent it before and does not know the outcome.
+    pub resend: bool,
+    /// On whose behalf; service tokens only.
+    pub sender: Option<UserId>,
+    /// Which imported line it is; service tokens only.
+    pub import: Option<ImportLine>,
+    /// What is wished.
+    pub body: Body,
+}
+
+/// Why a frame was refused, and the request's `id` where it could be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct FrameError {
+    /// The request's id.
+    pub id: Option<String>,
+    /// Which refusal.
+    pub code: ErrorCode,
+    /// What exactly; names the field and the limit.
+    pub message: String,
+}
+
+/// All fields of all commands: one flat pass, whatever the order. Which of them a command takes is checked after.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFrame<'a> {
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    cmd: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    signal: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "ref")]
+    reference: Option<Cow<'a, str>>,
+    #[serde(default)]
+    resend: Option<bool>,
+    #[serde(borrow, default)]
+    conversation: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    members: Option<Vec<Cow<'a, str>>>,
+    #[serde(default)]
+    kind: Option<Kind>,
+    #[serde(default)]
+    visibility: Option<Visibility>,
+    #[serde(borrow, default)]
+    external: Option<Cow<'a, str>>,
+    #[serde(default)]
+    seq: Option<u64>,
+    #[serde(borrow, default)]
+    sender: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    import: Option<RawImport<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawImport<'a> {
+    source: Cow<'a, str>,
+    line: u64,
+    previous: u64,
+    at: Cow<'a, str>,
+}
+
+/// The commands, for messages and for the documentation.
+pub const COMMANDS: [&str; 8] = [
+    "conversation.create",
+    "conversation.add",
+    "conversation.join",
+    "conversation.leave",
+    "conversation.rename",
+    "conversation.read",
+    "message.send",
+    "user.update",
+];
+
+/// Parses one frame (or one HTTP command's body).
+///
+/// # Errors
+/// A [`FrameError`] that names the field and the limit, and carries the request's `id` wherever the frame is JSON.
+pub fn parse(bytes: &[u8]) -> Result<ClientFrame, FrameError> {
+    let refuse = |code, message: String| FrameError { id: None, code, message };
+    if bytes.len() > FRAME_BYTES_MAX {
+        let message = format!("the frame has {} bytes, at most {FRAME_BYTES_MAX} are allowed", bytes.len());
+        return Err(refuse(ErrorCode::TooLarge, message));
+    }
+    let mut raw: RawFrame<'_> = serde_json::from_slice(bytes).map_err(|error| json_error(bytes, &error))?;
+    let id = raw.id.take();
+    raw.build(id.as_deref()).map_err(|mut error| {
+        error.id = id.as_deref().filter(|id| id.len() <= FRAME_ID_BYTES_MAX).map(str::to_owned);
+        error
+    })
+}
+
+/// JSON that is no frame: say whether it is no JSON at all or a field that is off, and find the `id` if it can be had.
+fn json_error(bytes: &[u8], error: &serde_json::Error) -> FrameError {
+    #[derive(Deserialize)]
+    struct IdOnly {
+        id: Option<String>,
+    }
+    let id = serde_json::from_slice::<IdOnly>(bytes).ok().and_then(|frame| frame.id);
+    let id = id.filter(|id| id.len() <= FRAME_ID_BYTES_MAX);
+    let code = if error.is_data() && bytes.first() == Some(&b'{') { ErrorCode::InvalidField } else { ErrorCode::InvalidFrame };
+    FrameError { id, code, message: error.to_string() }
+}
+
+fn invalid(field: &str, reason: impl std::fmt::Display) -> FrameError {
+    FrameError { id: None, code: ErrorCode::InvalidField, message: format!("`{field}` {reason}") }
+}
+
+fn checked<'t, T>(field: &str, text: &'t str) -> Result<T, FrameError>
+where
+    T: TryFrom<&'t str, Error = NameError>,
+{
+    T::try_from(text).map_err(|error| invalid(field, error))
+}
+
+fn required<T>(field: &str, value: Option<T>) -> Result<T, FrameError> {
+    value.ok_or_else(|| invalid(field, "is missing"))
+}
+
+/// A conversation's address as it stands on the wire: a decimal id, or `ext:` and the host application's name.
+///
+/// # Errors
+/// [`ErrorCode::InvalidField`] naming `field`.
+pub fn parse_address(field: &str, text: &str) -> Result<Address, FrameError> {
+    match text.strip_prefix("ext:") {
+        Some(external) => checked(field, external).map(Address::External),
+        None => text.parse().map(Address::Id).map_err(|error| invalid(field, format!("is {error}"))),
+    }
+}
+
+impl RawFrame<'_> {
+    fn build(mut self, id: Option<&str>) -> Result<ClientFrame, FrameError> {
+        if let Some(signal) = self.signal.take() {
+            return self.build_signal(&signal);
+        }
+        let id = required("id", id)?;
+        if id.len() > FRAME_ID_BYTES_MAX {
+            return Err(invalid("id", format!("has {} bytes, at most {FRAME_ID_BYTES_MAX} are allowed", id.len())));
+        }
+        let cmd = required("cmd", self.cmd.take())?;
+        let reference = self.reference.take().map(|text| checked("ref", &text)).transpose()?;
+        let resend = self.resend.take().unwrap_or(false);
+        let sender = self.sender.take().map(|text| checked("sender", &text)).transpose()?;
+        let import = self.import.take().map(RawImport::build).transpose()?;
+        let body = self.build_body(&cmd)?;
+        if reference.is_none() && !matches!(body, Body::Read { .. }) {
+            return Err(invalid("ref", "is missing"));
+        }
+        self.nothing_left(&cmd)?;
+        Ok(ClientFrame::Command(ClientCommand { id: id.to_owned(), reference, resend, sender, import, body }))
+    }
+
+    fn build_signal(mut self, signal: &str) -> Result<ClientFrame, FrameError> {
+        if signal != Signal::Typing.name() {
+            return Err(FrameError {
+                id: None,
+                code: ErrorCode::UnknownCommand,
+                message: format!("no signal `{}`; there is `typing`", clip(signal)),
+            });
+        }
+        let conversation = self.take_address()?;
+        self.nothing_left(signal)?;
+        Ok(ClientFrame::Signal { conversation, signal: Signal::Typing })
+    }
+
+    fn build_body(&mut self, cmd: &str) -> Result<Body, FrameError> {
+        Ok(match cmd {
+            "message.send" => {
+                let conversation = self.take_address()?;
+                let text = required("text", self.text.take())?;
+                Body::Send { conversation, text: checked::<MessageText>("text", &text)? }
+            }
+            "conversation.read" => {
+                Body::Read { conversation: self.take_address()?, seq: required("seq", self.seq.take())? }
+            }
+            "conversation.create" => self.build_create()?,
+            "conversation.add" => {
+                let conversation = self.take_address()?;
+                let members = required("members", self.take_members()?)?;
+                if members.is_empty() {
+                    return Err(invalid("members", "is empty"));
+                }
+                Body::Add { conversation, members }
+            }
+            "conversation.join" => Body::Join { conversation: self.take_address()? },
+            "conversation.leave" => Body::Leave { conversation: self.take_address()? },
+            "conversation.rename" => {
+                let conversation = self.take_address()?;
+                Body::Rename { conversation, name: required("name", self.take_name()?)? }
+            }
+            "user.update" => Body::UpdateUser { name: required("name", self.take_name()?)? },
+            other => {
+                return Err(FrameError {
+                    id: None,
+                    code: ErrorCode::UnknownCommand,
+                    message: format!("no command `{}`; there are {}", clip(other), COMMANDS.join(", ")),
+                });
+            }
+        })
+    }
+
+    fn build_create(&mut self) -> Result<Body, FrameError> {
+        let members = self.take_members()?.unwrap_or_default();
+        if required("kind", self.kind.take())? == Kind::Group {
+            let external = self.external.take();
+            return Ok(Body::CreateGroup {
+                visibility: self.visibility.take().unwrap_or_default(),
+                name: self.take_name()?,
+                members,
+                external: external.map(|text| checked::<ExternalId>("external", &text)).transpose()?,
+            });
+        }
+        let [peer] = members.as_slice() else {
+            return Err(invalid("members", "of a direct chat is exactly the other user"));
+        };
+        Ok(Body::CreateDirect { peer: peer.clone() })
+    }
+
+    fn take_address(&mut self) -> Result<Address, FrameError> {
+        parse_address("conversation", &required("conversation", self.conversation.take())?)
+    }
+
+    fn take_name(&mut self) -> Result<Option<DisplayName>, FrameError> {
+        self.name.take().map(|text| checked("name", &text)).transpose()
+    }
+
+    fn take_members(&mut self) -> Result<Option<Vec<UserId>>, FrameError> {
+        let Some(members) = self.members.take() else { return Ok(None) };
+        if members.len() > COMMAND_MEMBERS_MAX {
+            let reason = format!("has {} users, at most {COMMAND_MEMBERS_MAX} are allowed", members.len());
+            return Err(invalid("members", reason));
+        }
+        members.iter().map(|user| checked("members", user)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A field that the command does not take is refused: a typo must not be ignored.
+    fn nothing_left(&self, cmd: &str) -> Result<(), FrameError> {
+        let left = [
+            ("ref", self.reference.is_some()),
+            ("cmd", self.cmd.is_some()),
+            ("resend", self.resend.is_some()),
+            ("conversation", self.conversation.is_some()),
+            ("text", self.text.is_some()),
+            ("name", self.name.is_some()),
+            ("members", self.members.is_some()),
+            ("kind", self.kind.is_some()),
+            ("visibility", self.visibility.is_some()),
+            ("external", self.external.is_some()),
+            ("seq", self.seq.is_some()),
+            ("sender", self.sender.is_some()),
+            ("import", self.import.is_some()),
+        ];
+        match left.iter().find(|(_, present)| *present) {
+            Some((field, _)) => Err(invalid(field, format!("is not a field of `{}`", clip(cmd)))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl RawImport<'_> {
+    fn build(self) -> Result<ImportLine, FrameError> {
+        let mut source = [0; 16];
+        hex::decode_to_slice(self.source.as_ref(), &mut source)
+            .map_err(|_| invalid("import.source", "is not 32 hex digits"))?;
+        let at_ms = parse_rfc3339(&self.at).ok_or_else(|| invalid("import.at", "is not an RFC 3339 time"))?;
+        if self.previous >= self.line {
+            return Err(invalid("import.previous", "is not below `import.line`"));
+        }
+        Ok(ImportLine { source, line: self.line, previous: self.previous, at_ms })
+    }
+}
+
+/// The beginning of a client's text, for an error message.
+fn clip(text: &str) -> String {
+    text.chars().take(40).collect()
+}
