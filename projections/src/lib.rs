@@ -1,1 +1,4 @@
-//! natter-projections
+//! The views: read models derived from events. Each is one file with its keys, its fold and its reader, and everything
+//! here can be deleted and rebuilt from the log.
+
+pub mod facts;

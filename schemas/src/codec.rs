@@ -152,6 +152,9 @@ pub struct Source {
     pub sequence: u64,
     /// When the broker stored it, in Unix milliseconds.
     pub stored_ms: u64,
+    /// Log time: the highest stored time so far, advancing at most [`crate::limits::LOG_TIME_STEP_MS_MAX`] a batch.
+    /// Never goes back; what expires is measured by it.
+    pub log_ms: u64,
     /// Echo of [`CommandHeader::publisher`].
     pub publisher: u64,
     /// Echo of [`CommandHeader::number`].
@@ -182,6 +185,11 @@ impl OutcomeHeader {
     /// The `CMD_p` sequence that is answered up to here.
     pub fn command_sequence(&self) -> u64 {
         self.sources.last().map_or(0, |source| source.sequence)
+    }
+
+    /// Log time after this batch, in Unix milliseconds.
+    pub fn log_ms(&self) -> u64 {
+        self.sources.last().map_or(0, |source| source.log_ms)
     }
 
     /// Outcomes in the batch.
@@ -263,7 +271,7 @@ impl<'a> OutcomeBatch<'a> {
                 let conversation = u64::from_le_bytes(take::<8>(&mut rest, "record's conversation")?);
                 let bytes = take_record(&mut rest)?;
                 let index = u32::try_from(records.len()).unwrap_or(u32::MAX);
-                records.push(RawOutcome { index, stored_ms: source.stored_ms, conversation, bytes });
+                records.push(RawOutcome { index, stored_ms: source.stored_ms, log_ms: source.log_ms, conversation, bytes });
             }
         }
         ends(rest)?;
@@ -278,6 +286,8 @@ pub struct RawOutcome<'a> {
     pub index: u32,
     /// When its command batch was stored, in Unix milliseconds.
     pub stored_ms: u64,
+    /// Its log time ([`Source::log_ms`]).
+    pub log_ms: u64,
     /// The conversation of its event; 0: none.
     pub conversation: u64,
     bytes: &'a [u8],

@@ -18,6 +18,8 @@ pub struct Placed {
     pub position: Position,
     /// When its command batch was stored, in Unix milliseconds.
     pub stored_ms: u64,
+    /// Its log time ([`codec::Source::log_ms`]).
+    pub log_ms: u64,
     /// The hash of the policy in force; `None`: the default.
     pub policy: Option<PolicyHash>,
     /// The outcome.
@@ -29,7 +31,7 @@ impl Placed {
     pub fn event(&self) -> Option<Event<'_>> {
         match (&self.outcome.received, &self.outcome.decision) {
             (Received::Command(command), Decision::Accepted(accepted)) if accepted.is_event() => {
-                Some(Event { position: self.position, stored_ms: self.stored_ms, command, accepted })
+                Some(Event { position: self.position, stored_ms: self.stored_ms, log_ms: self.log_ms, command, accepted })
             }
             _ => None,
         }
@@ -43,6 +45,8 @@ pub struct Event<'a> {
     pub position: Position,
     /// When its command batch was stored, in Unix milliseconds.
     pub stored_ms: u64,
+    /// Its log time ([`codec::Source::log_ms`]).
+    pub log_ms: u64,
     /// The command as received.
     pub command: &'a Command,
     /// What happened.
@@ -95,7 +99,7 @@ impl Event<'_> {
             sequence: self.position.sequence,
             index: self.position.index.unwrap_or(0),
             at_ms: self.at_ms(),
-            stored_ms: self.stored_ms,
+            log_ms: self.log_ms,
             conversation: self.accepted.conversation(),
             message,
             seq,
@@ -173,7 +177,7 @@ pub fn placed(partition: u16, sequence: u64, bytes: &[u8]) -> Result<Vec<Placed>
             let outcome = raw.decode()?;
             let policy = outcome.policy.and_then(|index| batch.header.policies.get(usize::from(index)).copied());
             let position = Position::outcome(partition, sequence, raw.index);
-            Ok(Placed { position, stored_ms: raw.stored_ms, policy, outcome })
+            Ok(Placed { position, stored_ms: raw.stored_ms, log_ms: raw.log_ms, policy, outcome })
         })
         .collect()
 }

@@ -55,8 +55,8 @@ pub struct Answered {
     pub index: u32,
     /// When it happened, in Unix milliseconds.
     pub at_ms: u64,
-    /// When its command batch was stored, in Unix milliseconds: the ref's age counts from here.
-    pub stored_ms: u64,
+    /// Its log time ([`crate::codec::Source::log_ms`]): the ref's age counts from here.
+    pub log_ms: u64,
     /// The conversation, where there is one.
     pub conversation: Option<ConversationId>,
     /// The message, where there is one.

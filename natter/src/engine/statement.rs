@@ -42,14 +42,17 @@ pub fn read_statement(text: &[u8], complete: bool) -> Option<Statement> {
 #[must_use]
 pub fn output_format(sql: &[u8]) -> Option<String> {
     let mut lexer = Lexer::new(sql);
-    let (mut named, mut after_format) = (None, false);
+    let (mut after_format, mut name) = (false, None);
     while let Lexed::Token(token) = lexer.advance() {
-        if after_format && token.kind == Kind::Word {
-            named = Some(&sql[token.start..token.end]);
+        // A column may be called `format` as well: the clause is the one that ends the statement, but for settings.
+        let ends = token.kind == Kind::Symbol(b';') || lexer.is(token, "SETTINGS");
+        if ends && name.is_some() {
+            break;
         }
+        name = (after_format && token.kind == Kind::Word).then_some(&sql[token.start..token.end]);
         after_format = lexer.is(token, "FORMAT");
     }
-    named.map(|name| String::from_utf8_lossy(name).into_owned())
+    name.map(|name| String::from_utf8_lossy(name).into_owned())
 }
 
 /// Whether `keyword` stands anywhere in the text outside quotes and comments.
@@ -94,7 +97,7 @@ struct Reader<'text> {
     complete: bool,
 }
 
-impl Reader<'_> {
+impl<'text> Reader<'text> {
     /// The next token, or `None` at the end of a complete text.
     fn next(&mut self) -> Result<Option<Token>, Stop> {
         match self.lexer.advance() {
@@ -169,7 +172,7 @@ impl Reader<'_> {
     }
 
     /// `SETTINGS a = 1, b = 'x'` behind the format's name, and where it ends.
-    fn settings(&mut self, from: usize) -> Result<(&[u8], usize), Stop> {
+    fn settings(&mut self, from: usize) -> Result<(&'text [u8], usize), Stop> {
         let keyword = match self.lexer.advance() {
             Lexed::Token(token) if self.lexer.is(token, "SETTINGS") => token,
             Lexed::Token(token) if token.end == self.text.len() && !self.complete => return Err(Stop::NeedsMore),
@@ -278,6 +281,7 @@ mod tests {
         assert_eq!(output_format(b"SELECT 1 FORMAT JSONCompact").as_deref(), Some("JSONCompact"));
         assert_eq!(output_format(b"SELECT 1 FORMAT CSV SETTINGS a=1;").as_deref(), Some("CSV"));
         assert_eq!(output_format(b"SELECT 'FORMAT CSV' -- FORMAT TSV"), None);
+        assert_eq!(output_format(b"SELECT format FROM t"), None);
         assert!(mentions(b"SELECT 1 GROUP BY ALL with totals", "TOTALS"));
         assert!(!mentions(b"SELECT 'TOTALS'", "TOTALS"));
     }
