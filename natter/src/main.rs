@@ -14,10 +14,14 @@ struct Cli {
 enum Command {
     #[command(hide = true)]
     BackendExec(BackendExec),
+    /// Serve the embedded ClickHouse engine on ClickHouse's HTTP interface.
+    #[command(hide = true)]
+    ClickhouseServer(natter::engine::ServeOptions),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::BackendExec(args) => match backend_exec(&args)? {},
+        Command::ClickhouseServer(options) => tokio::runtime::Runtime::new()?.block_on(natter::engine::serve(options)),
     }
 }

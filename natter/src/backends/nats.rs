@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::ConnectOptions;
+use async_nats::{ConnectOptions, ServerAddr};
 
 use super::folder::write_private;
 use super::program::Candidate;
@@ -61,9 +61,19 @@ pub fn launch(program: &Path, folder: &Path, port: u16, access: &NatsAccess) -> 
     Ok(Launch { program: program.to_owned(), args: vec!["--config".into(), file.into()], folder: folder.to_owned() })
 }
 
+/// How to connect to this URL with the user and password in it, which the client crate does not look for by itself.
+pub fn connect_options(url: &str) -> anyhow::Result<ConnectOptions> {
+    let address: ServerAddr = url.parse().context("not a nats url")?;
+    Ok(match (address.username(), address.password()) {
+        (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
+        _ => ConnectOptions::new(),
+    })
+}
+
 /// Whether the server answers with JetStream enabled for this user.
 pub async fn check(url: &str) -> anyhow::Result<()> {
-    let client = ConnectOptions::new().connection_timeout(Duration::from_secs(1)).connect(url).await.context("nats does not answer")?;
+    let options = connect_options(url)?.connection_timeout(Duration::from_secs(1));
+    let client = options.connect(url).await.context("nats does not answer")?;
     async_nats::jetstream::new(client).query_account().await.context("jetstream does not answer")?;
     Ok(())
 }

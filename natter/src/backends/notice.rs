@@ -18,7 +18,7 @@ pub enum Notice {
     /// It is in the cache now.
     Fetched { backend: Backend, package: String, seconds: f64 },
     /// The server runs but does not answer yet; it may be loading its data.
-    Slow { backend: Backend, log: PathBuf },
+    Slow { backend: Backend, error: String, log: PathBuf },
     /// The server died and is started again.
     Restarting { backend: Backend, reason: String, delay: Duration },
     /// The backend is given up.
@@ -30,7 +30,7 @@ impl fmt::Display for Notice {
         match self {
             Notice::Fetching { package, bytes, .. } => write!(f, "fetching {package} ({} MB)", bytes.div_ceil(1_000_000)),
             Notice::Fetched { package, seconds, .. } => write!(f, "fetched {package} in {seconds:.1} s"),
-            Notice::Slow { backend, log } => write!(f, "{backend} does not answer yet; its log is {}", log.display()),
+            Notice::Slow { backend, error, log } => write!(f, "{backend} is not ready yet ({error}); its log is {}", log.display()),
             Notice::Restarting { backend, reason, delay } => {
                 write!(f, "{backend} died ({reason}); starting it again in {:.1} s", delay.as_secs_f64())
             }

@@ -25,6 +25,9 @@ pub const CANDIDATE: Candidate = Candidate { name: "weed", version_args: &["vers
 
 pub const REGION: &str = "us-east-1";
 
+/// A bucket grows by one volume at a time: the default of seven takes seconds from the first write.
+const MASTER: &str = "[master.volume_growth]\ncopy_1 = 1\n";
+
 pub fn endpoint(ports: S3Ports, credentials: &Credentials) -> S3 {
     S3 {
         endpoint: format!("http://127.0.0.1:{}", ports.s3),
@@ -37,8 +40,9 @@ pub fn endpoint(ports: S3Ports, credentials: &Credentials) -> S3 {
 /// Writes the configs into `folder` and says how to start the server there.
 pub fn launch(program: &Path, folder: &Path, ports: S3Ports, credentials: &Credentials) -> anyhow::Result<Launch> {
     write_private(&folder.join("s3.json"), &identities(credentials)?)?;
-    // Found by this name in the working directory.
+    // These two are found by their names in the working directory.
     write_private(&folder.join("security.toml"), security(&credentials.s3_internal_key).as_bytes())?;
+    write_private(&folder.join("master.toml"), MASTER.as_bytes())?;
     Ok(Launch { program: program.to_owned(), args: args(ports), folder: folder.to_owned() })
 }
 
@@ -71,8 +75,9 @@ fn args(ports: S3Ports) -> Vec<OsString> {
         "-filer.localSocket=filer.sock",
         "-s3.localSocket=s3.sock",
         "-master.telemetry=false",
-        // The volume server reports all volumes at its start, and a kept state would name ports that may have changed.
-        "-master.resumeState=false",
+        // The master elects itself before the volume server first looks for it; the next look would be 5 s later.
+        "-master.electionTimeout=500ms",
+        "-master.heartbeatInterval=100ms",
         // Small volumes, as many as the disk has room for, none allocated in advance.
         "-master.volumeSizeLimitMB=1024",
         "-volume.max=0",

@@ -221,8 +221,9 @@ impl Task {
 
     async fn watch_given(&mut self) {
         self.set(Status::Starting, None);
+        let last_error = Mutex::default();
         tokio::select! {
-            () = until_ready(self.of.backend, &self.of.endpoints) => self.set(Status::Ready, None),
+            () = until_ready(self.of.backend, &self.of.endpoints, &last_error) => self.set(Status::Ready, None),
             _ = stop_wanted(&mut self.wanted) => {}
         }
         stop_wanted(&mut self.wanted).await;
@@ -269,7 +270,8 @@ impl Task {
         self.set(Status::Starting, pid);
         let backend = self.of.backend;
         let endpoints = Arc::clone(&self.of.endpoints);
-        let mut becomes_ready = std::pin::pin!(until_ready(backend, &endpoints));
+        let last_error = Mutex::default();
+        let mut becomes_ready = std::pin::pin!(until_ready(backend, &endpoints, &last_error));
         let mut is_ready = false;
         let slow_at = Instant::now() + SLOW;
         let mut is_slow = false;
@@ -286,7 +288,8 @@ impl Task {
                 }
                 () = tokio::time::sleep_until(slow_at), if !is_ready && !is_slow => {
                     is_slow = true;
-                    self.tell(Notice::Slow { backend, log: self.of.log.path().to_owned() });
+                    let error = last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    self.tell(Notice::Slow { backend, error, log: self.of.log.path().to_owned() });
                 }
                 () = sleep(LOG_BOUND_EVERY) => {
                     if let Err(error) = self.of.log.bound() {
@@ -347,8 +350,15 @@ async fn stop_wanted(wanted: &mut watch::Receiver<Wanted>) -> Duration {
     }
 }
 
-async fn until_ready(backend: Backend, endpoints: &Endpoints) {
-    while !matches!(timeout(CHECK_DEADLINE, backend.check(endpoints)).await, Ok(Ok(()))) {
+/// Returns when a health check succeeds; until then `last_error` says why the last one did not.
+async fn until_ready(backend: Backend, endpoints: &Endpoints, last_error: &Mutex<String>) {
+    loop {
+        let error = match timeout(CHECK_DEADLINE, backend.check(endpoints)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => format!("no answer within {CHECK_DEADLINE:?}"),
+        };
+        *last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
         sleep(CHECK_EVERY).await;
     }
 }

@@ -17,7 +17,6 @@ pub enum Role {
 
 impl Role {
     /// Whether a request of this role may change the setting. What it may not change is dropped, because drivers send settings by habit.
-    #[must_use]
     pub fn may_set(self, _setting: &str) -> bool {
         match self {
             Self::Admin => true,
@@ -47,7 +46,6 @@ pub struct Credentials {
 
 impl AccessControl {
     /// One user `default` with all rights.
-    #[must_use]
     pub fn with_default_user(password: &str) -> Self {
         Self { users: vec![User { name: "default".to_owned(), password: digest(password), role: Role::Admin }] }
     }
@@ -60,13 +58,15 @@ impl AccessControl {
         let name = credentials.user.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
         let password = digest(credentials.password.as_deref().unwrap_or_default());
         // Digests are compared, so the time that it takes says nothing about the password.
-        self.users.iter().find(|user| user.name == name && user.password == password).map(|user| user.role).ok_or_else(|| {
-            EngineError::new(
-                code::AUTHENTICATION_FAILED,
-                "AUTHENTICATION_FAILED",
-                format!("{name}: Authentication failed: password is incorrect, or there is no user with such name"),
-            )
-        })
+        self.users.iter().find(|user| user.name == name && user.password == password).map(|user| user.role).ok_or_else(
+            || {
+                EngineError::new(
+                    code::AUTHENTICATION_FAILED,
+                    "AUTHENTICATION_FAILED",
+                    format!("{name}: Authentication failed: password is incorrect, or there is no user with such name"),
+                )
+            },
+        )
     }
 }
 
@@ -76,7 +76,6 @@ fn digest(password: &str) -> [u8; 32] {
 
 impl Credentials {
     /// Finds the credentials of a request: `X-ClickHouse-User` and `X-ClickHouse-Key`, else basic authentication, else `user=` and `password=`.
-    #[must_use]
     pub fn find(headers: &HeaderMap, query: &[(String, String)]) -> Self {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let own = Self { user: header("x-clickhouse-user"), password: header("x-clickhouse-key") };
@@ -91,7 +90,6 @@ impl Credentials {
     }
 
     /// Whether the request brought any.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.user.is_none() && self.password.is_none()
     }
@@ -164,7 +162,10 @@ mod tests {
     fn only_the_right_password_is_accepted() {
         let access = AccessControl::with_default_user("secret");
         assert_eq!(access.authenticate(&credentials("default", "secret")), Ok(Role::Admin));
-        assert_eq!(access.authenticate(&Credentials { user: None, password: Some("secret".to_owned()) }), Ok(Role::Admin));
+        assert_eq!(
+            access.authenticate(&Credentials { user: None, password: Some("secret".to_owned()) }),
+            Ok(Role::Admin)
+        );
         for wrong in [credentials("default", "Secret"), credentials("other", "secret"), Credentials::default()] {
             assert_eq!(access.authenticate(&wrong).expect_err("refused").code, 516);
         }
@@ -177,12 +178,15 @@ mod tests {
         for host in ["127.0.0.1:8123", "localhost", "LOCALHOST:1", "[::1]:8123", "127.0.0.2"] {
             assert!(allowed(&[("host", host)]), "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example:80", "192.168.1.2", "", "localhost.evil", "[::2]:1", "[::1"] {
+        for host in
+            ["evil.example", "127.0.0.1.evil.example:80", "192.168.1.2", "", "localhost.evil", "[::2]:1", "[::1"]
+        {
             assert!(!allowed(&[("host", host)]), "{host}");
         }
         assert!(!allowed(&[]));
         assert!(allowed(&[("host", "localhost:1"), ("origin", "http://localhost:1")]));
-        for origin in ["http://evil.example", "null", "https://localhost:1", "http://localhost:2", "http://127.0.0.1:1"] {
+        for origin in ["http://evil.example", "null", "https://localhost:1", "http://localhost:2", "http://127.0.0.1:1"]
+        {
             assert!(!allowed(&[("host", "localhost:1"), ("origin", origin)]), "{origin}");
         }
         assert!(guard(&Uri::from_static("http://evil.example/"), &headers(&[("host", "localhost")])).is_err());

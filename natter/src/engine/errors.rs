@@ -28,21 +28,21 @@ pub mod code {
 
 impl EngineError {
     /// An error that Natter's own front raises, in ClickHouse's words.
-    #[must_use]
     pub fn new(code: u32, name: &str, text: impl std::fmt::Display) -> Self {
         Self { code, message: format!("Code: {code}. DB::Exception: {text}. ({name})") }
     }
 
     /// Something that should not happen.
-    #[must_use]
     pub fn internal(text: impl std::fmt::Display) -> Self {
         Self::new(code::UNKNOWN_EXCEPTION, "UNKNOWN_EXCEPTION", text)
     }
 
     /// Reads the number out of an error text of the engine.
-    #[must_use]
     pub fn parse(text: &str) -> Self {
-        let number = text.split_once("Code: ").and_then(|(_, rest)| rest.split('.').next()).and_then(|digits| digits.parse().ok());
+        let number = text
+            .split_once("Code: ")
+            .and_then(|(_, rest)| rest.split('.').next())
+            .and_then(|digits| digits.parse().ok());
         match number {
             Some(code) => Self { code, message: text.trim_end().to_owned() },
             None => Self::internal(text.trim_end()),
@@ -50,17 +50,16 @@ impl EngineError {
     }
 
     /// Whether the library says that this statement is no select, so that it must be run as a whole. It says so before it runs anything.
-    #[must_use]
     pub fn is_not_streamable(&self) -> bool {
         self.message.starts_with("Code: 36. DB::Exception: Streaming query is not supported")
     }
 
     /// The status with which ClickHouse's HTTP interface answers this error (its `exceptionCodeToHTTPStatus`).
-    #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.code {
             // Bad texts, values and syntax.
-            6 | 15 | 25 | 26 | 27 | 36 | 38 | 41 | 43 | 44 | 53 | 62 | 69 | 72 | 117 | 168 | 271 | 376 | 427 | 441 | 467 | 675 | 676 => StatusCode::BAD_REQUEST,
+            6 | 15 | 25 | 26 | 27 | 36 | 38 | 41 | 43 | 44 | 53 | 62 | 69 | 72 | 117 | 168 | 271 | 376 | 427 | 441
+            | 467 | 675 | 676 => StatusCode::BAD_REQUEST,
             // Unknown tables, columns, functions, types, databases, settings, formats.
             46 | 47 | 50 | 56 | 60 | 63 | 73 | 78 | 81 | 115 | 138 | 152 | 336 => StatusCode::NOT_FOUND,
             code::QUERY_IS_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
@@ -90,14 +89,31 @@ mod tests {
     #[test]
     fn statuses_are_those_of_clickhouse() {
         let status = |code| EngineError { code, message: String::new() }.status().as_u16();
-        for (code, expected) in [(62, 400), (36, 400), (60, 404), (81, 404), (115, 404), (516, 403), (194, 401), (202, 503), (48, 501), (164, 500), (395, 500)] {
+        for (code, expected) in [
+            (62, 400),
+            (36, 400),
+            (60, 404),
+            (81, 404),
+            (115, 404),
+            (516, 403),
+            (194, 401),
+            (202, 503),
+            (48, 501),
+            (164, 500),
+            (395, 500),
+        ] {
             assert_eq!(status(code), expected, "code {code}");
         }
     }
 
     #[test]
     fn a_statement_that_cannot_be_streamed_is_recognised() {
-        assert!(EngineError::parse("Code: 36. DB::Exception: Streaming query is not supported for query: show tables. (BAD_ARGUMENTS)").is_not_streamable());
+        assert!(
+            EngineError::parse(
+                "Code: 36. DB::Exception: Streaming query is not supported for query: show tables. (BAD_ARGUMENTS)"
+            )
+            .is_not_streamable()
+        );
         assert!(!EngineError::parse("Code: 36. DB::Exception: Other. (BAD_ARGUMENTS)").is_not_streamable());
     }
 }

@@ -13,12 +13,25 @@ pub enum Streaming {
 
 /// Formats whose parts were compared with the whole, byte by byte.
 const JOINING: [&str; 16] = [
-    "RowBinary", "Native", "TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "TSKV", "CSV", "JSONEachRow", "JSONLines", "NDJSON", "JSONL",
-    "JSONStringsEachRow", "JSONCompactEachRow", "JSONCompactStringsEachRow", "LineAsString",
+    "RowBinary",
+    "Native",
+    "TabSeparated",
+    "TSV",
+    "TabSeparatedRaw",
+    "TSVRaw",
+    "TSKV",
+    "CSV",
+    "JSONEachRow",
+    "JSONLines",
+    "NDJSON",
+    "JSONL",
+    "JSONStringsEachRow",
+    "JSONCompactEachRow",
+    "JSONCompactStringsEachRow",
+    "LineAsString",
 ];
 
 /// How results of `format` are sent.
-#[must_use]
 pub fn streaming(format: &str) -> Streaming {
     if format == "RowBinaryWithNamesAndTypes" {
         Streaming::PartsWithHeader
@@ -31,7 +44,6 @@ pub fn streaming(format: &str) -> Streaming {
 
 /// The length of a `RowBinaryWithNamesAndTypes` header: a count of columns, their names, their types; counts and lengths are LEB128.
 /// `None` when the bytes end within it.
-#[must_use]
 pub fn header_length(part: &[u8]) -> Option<usize> {
     let mut at = 0;
     let columns = read_leb128(part, &mut at)?;
@@ -56,19 +68,26 @@ fn read_leb128(bytes: &[u8], at: &mut usize) -> Option<u64> {
 }
 
 /// The `Content-Type` with which ClickHouse sends this format.
-#[must_use]
 pub fn content_type(format: &str) -> &'static str {
     match format {
-        _ if format.starts_with("TabSeparated") || format.starts_with("TSV") => "text/tab-separated-values; charset=UTF-8",
-        _ if format.starts_with("CSV") => "text/csv; charset=UTF-8; header=absent",
-        "JSONEachRow" | "JSONLines" | "NDJSON" | "JSONL" | "JSONStringsEachRow" | "JSONCompactEachRow" | "JSONCompactStringsEachRow" => {
-            "application/x-ndjson; charset=UTF-8"
+        _ if format.starts_with("TabSeparated") || format.starts_with("TSV") => {
+            "text/tab-separated-values; charset=UTF-8"
         }
+        _ if format.starts_with("CSV") => "text/csv; charset=UTF-8; header=absent",
+        "JSONEachRow"
+        | "JSONLines"
+        | "NDJSON"
+        | "JSONL"
+        | "JSONStringsEachRow"
+        | "JSONCompactEachRow"
+        | "JSONCompactStringsEachRow" => "application/x-ndjson; charset=UTF-8",
         _ if format.starts_with("JSON") => "application/json; charset=UTF-8",
         "XML" => "application/xml; charset=UTF-8",
         "Markdown" | "MD" => "text/markdown; charset=UTF-8",
         _ if format.starts_with("RowBinary") => "application/octet-stream",
-        "Native" | "Parquet" | "Arrow" | "ArrowStream" | "ORC" | "Avro" | "MsgPack" | "Protobuf" | "BSONEachRow" => "application/octet-stream",
+        "Native" | "Parquet" | "Arrow" | "ArrowStream" | "ORC" | "Avro" | "MsgPack" | "Protobuf" | "BSONEachRow" => {
+            "application/octet-stream"
+        }
         _ => "text/plain; charset=UTF-8",
     }
 }

@@ -34,13 +34,11 @@ pub struct Lexer<'text> {
 }
 
 impl<'text> Lexer<'text> {
-    #[must_use]
     pub fn new(text: &'text [u8]) -> Self {
         Self { text, at: 0 }
     }
 
     /// Where the next token is looked for.
-    #[must_use]
     pub fn position(&self) -> usize {
         self.at
     }
@@ -51,7 +49,6 @@ impl<'text> Lexer<'text> {
     }
 
     /// Whether `token` is this keyword, in any case.
-    #[must_use]
     pub fn is(&self, token: Token, keyword: &str) -> bool {
         token.kind == Kind::Word && self.text[token.start..token.end].eq_ignore_ascii_case(keyword.as_bytes())
     }
@@ -139,7 +136,10 @@ mod tests {
     #[test]
     fn words_texts_and_symbols_are_told_apart() {
         let (found, end) = tokens("/* a ' */ INSERT into `a``b`.\"c\" -- x\n ('it\\'s; ''y''', 1.5)");
-        assert_eq!(found, ["INSERT", "into", "`a`", "`b`", ".", "\"c\"", "(", "'it\\'s; '", "'y'", "''", ",", "1", ".", "5", ")"]);
+        assert_eq!(
+            found,
+            ["INSERT", "into", "`a`", "`b`", ".", "\"c\"", "(", "'it\\'s; '", "'y'", "''", ",", "1", ".", "5", ")"]
+        );
         assert_eq!(end, Lexed::End);
     }
 

@@ -8,7 +8,10 @@
 //! - handles are raw pointers, so connections and streams are neither `Send` nor `Sync`: each lives and dies on one thread;
 //! - every handle is freed in exactly one place, a `Drop`;
 //! - the library is never unloaded: its threads and thread-local destructors would run in unmapped memory.
-#![expect(unsafe_code, reason = "the ClickHouse library has a C interface; every call is wrapped here and nowhere else")]
+#![expect(
+    unsafe_code,
+    reason = "the ClickHouse library has a C interface; every call is wrapped here and nowhere else"
+)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -155,7 +158,8 @@ impl Engine {
     /// # Errors
     /// When the engine refuses, which it does after a failed shutdown only.
     pub fn connect(&self) -> Result<Connection<'_>, EngineError> {
-        let handle = connect(&self.api, &self.arguments).ok_or_else(|| EngineError::internal("the engine refused a connection"))?;
+        let handle = connect(&self.api, &self.arguments)
+            .ok_or_else(|| EngineError::internal("the engine refused a connection"))?;
         Ok(Connection { engine: self, handle })
     }
 }
@@ -178,7 +182,8 @@ fn path_argument(option: &str, path: &Path) -> Result<CString, OpenError> {
 }
 
 fn connect(api: &Api, arguments: &[CString]) -> Option<*mut RawConnection> {
-    let mut pointers: Vec<*mut c_char> = arguments.iter().map(|argument| argument.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect();
+    let mut pointers: Vec<*mut c_char> =
+        arguments.iter().map(|argument| argument.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect();
     let count = c_int::try_from(arguments.len()).ok()?;
     // SAFETY: `pointers` holds `count` NUL-terminated strings and a final null, as `main` gets them; the library copies what it keeps and writes to none.
     let handle = unsafe { (api.chdb_connect)(count, pointers.as_mut_ptr()) };
@@ -217,7 +222,12 @@ impl Connection<'_> {
     ///
     /// # Errors
     /// ClickHouse's own; see [`EngineError::is_not_streamable`] for statements that are not selects.
-    pub fn select(&mut self, sql: &[u8], format: &str, parameters: &Parameters) -> Result<SelectStream<'_>, EngineError> {
+    pub fn select(
+        &mut self,
+        sql: &[u8],
+        format: &str,
+        parameters: &Parameters,
+    ) -> Result<SelectStream<'_>, EngineError> {
         let handle = self.start(self.engine.api.chdb_stream_query_with_params_n, sql, format, parameters);
         let head = ResultHandle { api: &self.engine.api, handle };
         head.check()?;
@@ -228,19 +238,31 @@ impl Connection<'_> {
     ///
     /// # Errors
     /// ClickHouse's own: unknown table, column or setting.
-    pub fn insert(&mut self, sql: &[u8], format: &str, parameters: &Parameters) -> Result<InsertStream<'_>, EngineError> {
+    pub fn insert(
+        &mut self,
+        sql: &[u8],
+        format: &str,
+        parameters: &Parameters,
+    ) -> Result<InsertStream<'_>, EngineError> {
         let handle = self.start(self.engine.api.chdb_stream_insert_with_params_n, sql, format, parameters);
         let stream = InsertStream { api: &self.engine.api, handle, _session: PhantomData };
         stream.error().map_or(Ok(stream), Err)
     }
 
     /// How many statements the parser finds in `sql`; 0 when it cannot parse it.
-    #[must_use]
     pub fn statement_count(&self, sql: &[u8]) -> u32 {
-        let mut analysis = Analysis { struct_size: size_of::<Analysis>().try_into().unwrap_or(0), ..Analysis::default() };
+        let mut analysis =
+            Analysis { struct_size: size_of::<Analysis>().try_into().unwrap_or(0), ..Analysis::default() };
         // SAFETY: the connection is open, `sql` is valid for its length, no target database is given, and `analysis` says its own size.
         let state = unsafe {
-            (self.engine.api.chdb_classify_query_n)(self.raw(), sql.as_ptr().cast(), sql.len(), ptr::null(), 0, &raw mut analysis)
+            (self.engine.api.chdb_classify_query_n)(
+                self.raw(),
+                sql.as_ptr().cast(),
+                sql.len(),
+                ptr::null(),
+                0,
+                &raw mut analysis,
+            )
         };
         if state == 0 { analysis.statement_count } else { 0 }
     }
@@ -250,7 +272,13 @@ impl Connection<'_> {
         unsafe { *self.handle }
     }
 
-    fn start(&self, statement: StartStatement<*mut c_void>, sql: &[u8], format: &str, parameters: &Parameters) -> *mut c_void {
+    fn start(
+        &self,
+        statement: StartStatement<*mut c_void>,
+        sql: &[u8],
+        format: &str,
+        parameters: &Parameters,
+    ) -> *mut c_void {
         let names: Vec<*const c_char> = parameters.iter().map(|(name, _)| name.as_ptr().cast()).collect();
         let name_lengths: Vec<usize> = parameters.iter().map(|(name, _)| name.len()).collect();
         let values: Vec<*const c_char> = parameters.iter().map(|(_, value)| value.as_ptr().cast()).collect();
@@ -379,7 +407,10 @@ impl InsertStream<'_> {
             return Ok(());
         }
         // The reason is on the handle only once the engine's thread has ended, which finishing waits for.
-        Err(self.error().or_else(|| self.done().err()).unwrap_or_else(|| EngineError::internal("the insert was refused without a reason")))
+        Err(self
+            .error()
+            .or_else(|| self.done().err())
+            .unwrap_or_else(|| EngineError::internal("the insert was refused without a reason")))
     }
 
     /// Ends the rows and waits until they are stored.

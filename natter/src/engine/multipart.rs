@@ -6,7 +6,6 @@ use super::errors::{EngineError, code};
 pub type Field = (String, Vec<u8>);
 
 /// The boundary in a `Content-Type: multipart/form-data; boundary=…`, or `None` for another type.
-#[must_use]
 pub fn boundary(content_type: &str) -> Option<String> {
     let (kind, parameters) = content_type.split_once(';')?;
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
@@ -48,10 +47,16 @@ fn field_name(headers: &[u8]) -> Result<String, EngineError> {
         .find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-disposition")))
         .ok_or_else(|| malformed("a field has no content disposition"))?;
     let parameter = |name: &str| {
-        disposition.1.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('=').map(|value| value.trim_matches('"').to_owned()))
+        disposition.1.split(';').find_map(|part| {
+            part.trim().strip_prefix(name)?.strip_prefix('=').map(|value| value.trim_matches('"').to_owned())
+        })
     };
     if parameter("filename").is_some() {
-        return Err(EngineError::new(code::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "external data in a form is not supported"));
+        return Err(EngineError::new(
+            code::NOT_IMPLEMENTED,
+            "NOT_IMPLEMENTED",
+            "external data in a form is not supported",
+        ));
     }
     parameter("name").ok_or_else(|| malformed("a field has no name"))
 }
@@ -74,7 +79,10 @@ mod tests {
     #[test]
     fn fields_are_read() {
         let fields = parse(BODY.as_bytes(), "XX").expect("form");
-        assert_eq!(fields, [("query".to_owned(), b"SELECT {a:String}\r\n-- x".to_vec()), ("param_a".to_owned(), Vec::new())]);
+        assert_eq!(
+            fields,
+            [("query".to_owned(), b"SELECT {a:String}\r\n-- x".to_vec()), ("param_a".to_owned(), Vec::new())]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use natter::backends::{self, Backend, Backends, Given, Options, Status};
 use tokio::time::timeout;
 
-use crate::servers::{Servers, clickhouse, s3, to_stderr};
+use crate::servers::{Servers, connect_nats, to_stderr};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -49,7 +49,7 @@ async fn wrong_credentials_are_refused() {
         let (scheme, rest) = url.split_once("://").unwrap();
         format!("{scheme}://{}", rest.split_once('@').unwrap().1)
     };
-    assert!(async_nats::connect(without_password(servers.nats_url())).await.is_err());
+    assert!(connect_nats(&without_password(servers.nats_url())).await.is_err());
     let client = redis::Client::open(without_password(servers.redis_url())).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let error = redis::cmd("PING").query_async::<String>(&mut connection).await.unwrap_err();
@@ -88,7 +88,7 @@ async fn rewritten(redis: &mut redis::aio::MultiplexedConnection) {
 async fn a_server_that_was_taken_away_stays_away_until_it_is_brought_back() {
     let servers = Servers::start().await;
     servers.take_away(Backend::Nats).await;
-    assert!(async_nats::connect(servers.nats_url()).await.is_err());
+    assert!(connect_nats(servers.nats_url()).await.is_err());
     servers.bring_back(Backend::Nats).await;
     servers.nats().await;
 }
@@ -110,7 +110,7 @@ async fn a_second_start_keeps_ports_passwords_and_data_and_takes_less_than_four_
     let data = outer.path().join("data");
     let first = start(data.clone(), &Backend::ALL).await;
     let endpoints = first.endpoints().clone();
-    let client = async_nats::connect(&endpoints.nats_url).await.unwrap();
+    let client = connect_nats(&endpoints.nats_url).await.unwrap();
     let stream = async_nats::jetstream::stream::Config { name: "S".into(), subjects: vec!["s".into()], ..Default::default() };
     async_nats::jetstream::new(client).create_stream(stream).await.unwrap();
     let pids = first.pids();
@@ -132,7 +132,7 @@ async fn a_second_start_keeps_ports_passwords_and_data_and_takes_less_than_four_
     }
     assert!(took.iter().all(|(_, took)| *took < Duration::from_secs(4)), "{took:?}");
     assert_eq!(second.endpoints(), &endpoints);
-    let client = async_nats::connect(&endpoints.nats_url).await.unwrap();
+    let client = connect_nats(&endpoints.nats_url).await.unwrap();
     async_nats::jetstream::new(client).get_stream("S").await.unwrap();
     second.stop(Duration::from_secs(10)).await;
 }

@@ -42,7 +42,7 @@ impl Servers {
     }
 
     pub async fn nats(&self) -> async_nats::Client {
-        async_nats::connect(self.nats_url()).await.expect("nats answers")
+        connect_nats(self.nats_url()).await.expect("nats answers")
     }
 
     pub async fn redis(&self) -> redis::aio::MultiplexedConnection {
@@ -95,6 +95,11 @@ impl Servers {
     fn state(&self, backend: Backend) -> State {
         self.backends.state(backend).expect("it was started").borrow().clone()
     }
+}
+
+/// With the user and password in the URL.
+pub async fn connect_nats(url: &str) -> Result<async_nats::Client, async_nats::ConnectError> {
+    backends::nats_connect_options(url).expect("a nats url").connect(url).await
 }
 
 /// ClickHouse's HTTP interface, with a database that is this test's own.

@@ -17,7 +17,7 @@ pub(super) enum Kind {
     Digit,
     /// A symbol that stands for a letter more often than not: `@ $ €`.
     Strong,
-    /// Punctuation that may stand for a letter inside a word: `! | + ( <`.
+    /// Punctuation that may stand for a letter inside a word: `! | +`.
     Weak,
     /// Punctuation that one finds inside words: `. - _ * ~`.
     Joiner,
@@ -107,7 +107,7 @@ impl Folded {
             '0'..='9' => self.push(Kind::Digit, c, c, 0, range),
             ' ' | '\t' | '\n' | '\r' => self.push(Kind::Space, ' ', ' ', 0, range),
             '@' | '$' => self.push(Kind::Strong, c, c, 0, range),
-            '!' | '|' | '+' | '(' | '<' => self.push(Kind::Weak, c, c, 0, range),
+            '!' | '|' | '+' => self.push(Kind::Weak, c, c, 0, range),
             '.' | '-' | '_' | '*' | '~' => self.push(Kind::Joiner, c, c, 0, range),
             _ => self.push(Kind::Stop, c, c, 0, range),
         }

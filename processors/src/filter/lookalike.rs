@@ -191,7 +191,7 @@ pub(super) fn leet(c: char, cyrillic: bool) -> Leet {
         '6' | '9' => 'g',
         '7' | '+' => 't',
         '8' => 'b',
-        '(' | '<' | '¢' => 'c',
+        '¢' => 'c',
         '£' => 'l',
         '¥' => 'y',
         _ => return Leet::None,

@@ -1,6 +1,6 @@
 //! The abuse filter: a pure function from a text and compiled word lists to a [`Verdict`].
 //!
-//! A text is folded once to atoms ([`fold`]), cut into words in at most five ways ([`reading`]), and each reading
+//! A text is folded once to atoms ([`fold`]), cut into words in at most five ways ([`reading`], [`words`]), and each reading
 //! goes once through one automaton over all lists ([`pattern`]). Every step is linear in the text's length,
 //! whatever the text; per match the work is bounded by the longest listed word.
 //!
@@ -13,31 +13,14 @@ mod fold;
 mod lookalike;
 mod pattern;
 mod reading;
+mod words;
 
-use serde::{Deserialize, Serialize};
+pub use natter_schemas::policy::{Action, WordList};
 use thiserror::Error;
 
 use fold::{Atom, Folded, Kind, fold};
 use pattern::{Compiler, Hit, Hits, Patterns, Unusable, WORD_ATOMS_MAX};
 use reading::Style;
-
-/// What happens to a message with a word of the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    Mask,
-    Reject,
-    Flag,
-}
-
-/// A named list of words and phrases of any language, as written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WordList {
-    pub name: String,
-    pub action: Action,
-    pub words: Vec<String>,
-}
 
 /// What replaces each scalar of a masked word.
 pub const MASK: char = '*';
@@ -136,14 +119,14 @@ impl Filter {
         self.patterns.search(&folded, &plain, &mut found);
         if hints.leet {
             for style in [Style::Leet, Style::Trimmed] {
-                self.patterns.search(&folded, &reading::words(&folded.atoms, style, 0), &mut found);
+                self.patterns.search(&folded, &words::words(&folded.atoms, style, 0), &mut found);
             }
         }
         if hints.joined {
-            self.patterns.search(&folded, &reading::words(&folded.atoms, Style::Joined, 0), &mut found);
+            self.patterns.search(&folded, &words::words(&folded.atoms, Style::Joined, 0), &mut found);
         }
         if hints.spelled {
-            self.patterns.search(&folded, &reading::spelled(&folded.atoms), &mut found);
+            self.patterns.search(&folded, &words::spelled(&folded.atoms), &mut found);
         }
         (folded, found)
     }

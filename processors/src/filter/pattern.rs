@@ -11,15 +11,19 @@ use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 
 use super::fold::{Atom, Folded, Kind, fold};
 use super::lookalike::Writing;
-use super::reading::{self, BOUNDARY, EDGE, Reading, Style, Unit};
+use super::reading::{BOUNDARY, EDGE, I_OR_L, Reading, Style, Unit};
+use super::words::words;
 
 /// Most atoms in a listed word or phrase. It bounds the work per match.
 pub(super) const WORD_ATOMS_MAX: usize = 64;
 /// From this length on a word is the same word without its marks.
 const BARE_LETTERS_MIN: u32 = 5;
+/// Shorter words are not looked for across joiners: `x_x` is a face.
+const JOINED_LETTERS_MIN: u32 = 4;
 /// From this length on a phrase is also found when written in one word.
 const CONTRACTED_LETTERS_MIN: u32 = 4;
-/// A longer word is found anywhere in a run of single letters; a shorter one must be the whole run.
+/// A word up to this length is found in a run of single letters only if it is the whole run, and it is judged more
+/// strictly in other ways.
 const SHORT_LETTERS: u32 = 3;
 /// Most words of a phrase whose `i`/`l` variants are enumerated one by one.
 const MERGED_WORDS_MAX: usize = 4;
@@ -29,8 +33,29 @@ pub(super) struct Patterns {
     automaton: Option<AhoCorasick>,
     /// What each pattern of the automaton may be.
     candidates: Vec<Vec<Candidate>>,
-    /// Per list, the marked letters that its words use.
-    alphabets: Vec<BTreeSet<char>>,
+    spellings: Vec<Spelling>,
+}
+
+/// What distinguishes words in a list's language, as far as the list itself shows it.
+#[derive(Debug, Default)]
+struct Spelling {
+    /// Letters with marks: where there is a `ö` in the list, `schön` is not `schon`.
+    marked: BTreeSet<char>,
+    /// Skeletons that are doubled: where there is a `tt` in the list, `bitte` is not `bite`.
+    doubled: BTreeSet<char>,
+}
+
+impl Spelling {
+    fn learn(&mut self, word: &[Atom]) {
+        self.marked.extend(word.iter().filter(|a| a.marked).map(|a| a.letter));
+        let units = words(word, Style::Plain, 0).units;
+        for unit in units.iter().filter(|unit| unit.count == 2) {
+            self.doubled.insert(unit.skeleton);
+            if matches!(unit.skeleton, 'i' | 'l') {
+                self.doubled.insert(I_OR_L);
+            }
+        }
+    }
 }
 
 /// One listed word in one variant.
@@ -40,6 +65,11 @@ struct Candidate {
     units: Vec<ListedUnit>,
     /// Number of letters in all.
     letters: u32,
+    /// All but the spaces of a short phrase, where punctuation is all that makes it one: `s&m` is not `s, m`.
+    exact: Option<Vec<char>>,
+    /// May begin (end) inside a word, and so inside a run of one letter.
+    begins_anywhere: bool,
+    ends_anywhere: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,7 +101,7 @@ pub(super) struct Hits {
 #[derive(Default)]
 pub(super) struct Compiler {
     patterns: BTreeMap<Vec<u8>, Vec<Candidate>>,
-    alphabets: Vec<BTreeSet<char>>,
+    spellings: Vec<Spelling>,
 }
 
 /// Why a word is no pattern.
@@ -86,7 +116,7 @@ pub(super) enum Unusable {
 impl Compiler {
     /// Begins the next list; the words that follow belong to it.
     pub fn begin_list(&mut self) {
-        self.alphabets.push(BTreeSet::new());
+        self.spellings.push(Spelling::default());
     }
 
     /// Adds all variants of a word or phrase.
@@ -99,18 +129,18 @@ impl Compiler {
         if !atoms.iter().any(is_letter) {
             return Err(Unusable::NoLetter);
         }
-        if let Some(alphabet) = self.alphabets.last_mut() {
-            alphabet.extend(atoms.iter().filter(|a| a.marked).map(|a| a.letter));
+        if let Some(spelling) = self.spellings.last_mut() {
+            spelling.learn(&atoms);
         }
-        let solid: Vec<Atom> = atoms.iter().filter(|a| is_letter(a) || a.kind == Kind::Digit).copied().collect();
+        let letters_only: Vec<Atom> = atoms.iter().filter(|a| is_letter(a) || a.kind == Kind::Digit).copied().collect();
         self.add_words(&atoms);
-        if solid.iter().all(|a| a.kind == Kind::Letter(Writing::Spaced)) {
-            let contracted = reading::words(&solid, Style::Plain, 0);
+        if letters_only.iter().all(|a| a.kind == Kind::Letter(Writing::Spaced)) {
+            let contracted = words(&letters_only, Style::Plain, 0);
             if letters(&contracted) >= CONTRACTED_LETTERS_MIN {
-                self.add_words(&solid);
+                self.add_words(&letters_only);
             }
         }
-        self.add_spelled(&solid);
+        self.add_spelled(&letters_only);
         Ok(())
     }
 
@@ -118,7 +148,7 @@ impl Compiler {
     fn add_words(&mut self, atoms: &[Atom]) {
         for style in [Style::Plain, Style::Leet] {
             for merge in merges(atoms, style) {
-                let reading = reading::words(atoms, style, merge);
+                let reading = words(atoms, style, merge);
                 let Some((first, last)) = reading.units.first().zip(reading.units.last()) else { continue };
                 let mut key = reading.bytes.as_slice();
                 if begins_anywhere(atoms[first.first as usize].kind) {
@@ -127,7 +157,7 @@ impl Compiler {
                 if ends_anywhere(atoms[last.last as usize].kind) {
                     key = &key[..key.len() - 1];
                 }
-                self.insert(key.to_vec(), &reading);
+                self.insert(key.to_vec(), &reading, short_phrase(atoms, &reading));
             }
         }
     }
@@ -137,7 +167,7 @@ impl Compiler {
         let spaced = atoms.iter().any(|a| a.kind == Kind::Letter(Writing::Spaced));
         let unspaced = atoms.iter().all(|a| a.kind == Kind::Letter(Writing::Unspaced));
         for merge in merges(atoms, Style::Leet) {
-            let reading = reading::words(atoms, Style::Leet, merge);
+            let reading = words(atoms, Style::Leet, merge);
             let letters = letters(&reading);
             if letters < if spaced { 3 } else { 2 } {
                 continue;
@@ -149,19 +179,26 @@ impl Compiler {
             if letters <= SHORT_LETTERS && !unspaced {
                 key = format!("{EDGE}{key}{EDGE}");
             }
-            self.insert(key.into_bytes(), &reading);
+            self.insert(key.into_bytes(), &reading, None);
         }
     }
 
-    fn insert(&mut self, key: Vec<u8>, reading: &Reading) {
-        let units = reading.units.iter().map(|unit| ListedUnit {
+    fn insert(&mut self, key: Vec<u8>, reading: &Reading, exact: Option<Vec<char>>) {
+        let Some(list) = self.spellings.len().checked_sub(1) else { return };
+        let listed = |unit: &Unit| ListedUnit {
             letter: unit.letter,
             count: unit.count,
             script: unit.script,
             marked: unit.marked,
-        });
-        let list = self.alphabets.len().saturating_sub(1);
-        let candidate = Candidate { list, units: units.collect(), letters: letters(reading) };
+        };
+        let candidate = Candidate {
+            list,
+            units: reading.units.iter().map(listed).collect(),
+            letters: letters(reading),
+            exact,
+            begins_anywhere: !key.starts_with(b" ") && !key.starts_with(&[EDGE as u8]),
+            ends_anywhere: !key.ends_with(b" ") && !key.ends_with(&[EDGE as u8]),
+        };
         let candidates = self.patterns.entry(key).or_default();
         if !candidates.contains(&candidate) {
             candidates.push(candidate);
@@ -175,14 +212,14 @@ impl Compiler {
         } else {
             Some(AhoCorasick::builder().match_kind(MatchKind::Standard).prefilter(false).build(&keys)?)
         };
-        Ok(Patterns { automaton, candidates, alphabets: self.alphabets })
+        Ok(Patterns { automaton, candidates, spellings: self.spellings })
     }
 }
 
 /// The sets of words in which `i` and `l` are to be merged: every subset of the words that have one.
 fn merges(atoms: &[Atom], style: Style) -> Vec<u32> {
-    let apart = reading::words(atoms, style, 0).bytes;
-    let words = (0..u32::BITS).filter(|word| reading::words(atoms, style, 1 << word).bytes != apart);
+    let apart = words(atoms, style, 0).bytes;
+    let words = (0..u32::BITS).filter(|word| words(atoms, style, 1 << word).bytes != apart);
     let words: Vec<u32> = words.map(|word| 1 << word).collect();
     if words.len() > MERGED_WORDS_MAX {
         return vec![0, u32::MAX];
@@ -195,6 +232,15 @@ fn letters(reading: &Reading) -> u32 {
     reading.units.iter().map(|unit| unit.count).sum()
 }
 
+fn solid(atoms: &[Atom]) -> impl Iterator<Item = char> {
+    atoms.iter().filter(|a| a.kind != Kind::Space).map(|a| a.skeleton)
+}
+
+fn short_phrase(atoms: &[Atom], reading: &Reading) -> Option<Vec<char>> {
+    let words = reading.bytes.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).count();
+    (words > 1 && letters(reading) <= SHORT_LETTERS).then(|| solid(atoms).collect())
+}
+
 fn begins_anywhere(kind: Kind) -> bool {
     matches!(kind, Kind::Letter(Writing::Unspaced) | Kind::Pictograph)
 }
@@ -204,7 +250,7 @@ fn ends_anywhere(kind: Kind) -> bool {
 }
 
 impl Patterns {
-    /// Adds to `found` what is listed in one reading of `text`.
+    /// Adds to `found` the listed words in one reading of `text`.
     pub fn search(&self, text: &Folded, reading: &Reading, found: &mut Hits) {
         let Some(automaton) = &self.automaton else { return };
         found.work += reading.bytes.len();
@@ -217,7 +263,7 @@ impl Patterns {
             for candidate in &self.candidates[hit.pattern().as_usize()] {
                 let units = &reading.units[at + 1 - candidate.units.len()..=at];
                 found.work += units.len();
-                if self.agrees(candidate, units, text.evidence) {
+                if self.agrees(candidate, units, reading.style, text) {
                     let (first, last) = (units[0].first, units[units.len() - 1].last);
                     found.hits.push(Hit { list: candidate.list, first, last });
                 }
@@ -226,45 +272,81 @@ impl Patterns {
     }
 
     /// Whether units with the skeletons of a listed word are that word.
-    fn agrees(&self, candidate: &Candidate, units: &[Unit], evidence: u8) -> bool {
-        let alphabet = &self.alphabets[candidate.list];
-        let (mut real, mut native, mut foreign) = (false, false, 0);
-        for (listed, unit) in candidate.units.iter().zip(units) {
-            if !repeats_agree(listed.count, unit.count) {
-                return false;
-            }
-            real |= unit.real;
-            if unit.script == 0 || listed.script == 0 {
-                continue;
-            }
-            if unit.script & listed.script == 0 {
-                foreign |= unit.script;
-                continue;
-            }
-            native = true;
-            if !marks_agree(listed, unit, candidate.letters, alphabet) {
-                return false;
-            }
+    fn agrees(&self, candidate: &Candidate, units: &[Unit], style: Style, text: &Folded) -> bool {
+        let spelling = &self.spellings[candidate.list];
+        if style == Style::Joined && candidate.letters < JOINED_LETTERS_MIN {
+            return false;
         }
-        // A word all in another script's look-alikes may be a word of that script, if the text is written in it.
-        real && (native || evidence & foreign == 0)
+        repeats_agree(candidate, units, spelling)
+            && letters_agree(candidate, units, spelling, text.evidence)
+            && is_lettered(candidate, units, style)
+            && candidate.exact.as_ref().is_none_or(|exact| is_exactly(exact, units, text))
     }
 }
 
-/// Whether `found` letters in a row can stand for `listed` ones: any stretching counts, shortening does not.
-fn repeats_agree(listed: u32, found: u32) -> bool {
-    found >= listed
+/// Whether letters repeat often enough, and not so that it makes another word. A letter three times is stretched;
+/// twice, it may be the spelling of another word (`god`, `good`), if the word is short or other words of the list
+/// have such doubles; but hardly at a word's beginning, and two of them are no accident.
+fn repeats_agree(candidate: &Candidate, units: &[Unit], spelling: &Spelling) -> bool {
+    let last = units.len() - 1;
+    let (mut doubles, mut doubtful) = (0, false);
+    for (at, (listed, unit)) in candidate.units.iter().zip(units).enumerate() {
+        if unit.count < listed.count {
+            return false;
+        }
+        let inside = !(at == 0 && candidate.begins_anywhere || at == last && candidate.ends_anywhere);
+        if inside && (listed.count, unit.count) == (1, 2) {
+            doubles += 1;
+            let usual = at > 0 && spelling.doubled.contains(&unit.skeleton);
+            doubtful |= usual || candidate.letters <= SHORT_LETTERS;
+        }
+    }
+    doubles > 1 || !doubtful
+}
+
+/// Whether the letters are those of the word, not just alike.
+fn letters_agree(candidate: &Candidate, units: &[Unit], spelling: &Spelling, evidence: u8) -> bool {
+    let (mut native, mut foreign) = (false, 0);
+    for (listed, unit) in candidate.units.iter().zip(units) {
+        if unit.script == 0 || listed.script == 0 {
+            continue;
+        }
+        if unit.script & listed.script == 0 {
+            foreign |= unit.script;
+            continue;
+        }
+        native = true;
+        if !marks_agree(listed, unit, candidate.letters, spelling) {
+            return false;
+        }
+    }
+    // A word all in another script's look-alikes may be a word of that script, if the text is written in it.
+    native || evidence & foreign == 0
 }
 
 /// Whether two letters that look alike but for their marks are the same for this list. A marked letter that the
-/// list's own words use is another letter than its base (`schön`, `schon`); any other mark is disguise. Who has
-/// no such key leaves the mark off, which is taken for the same word when it is long enough (`maricón`, not `coño`).
-fn marks_agree(listed: &ListedUnit, found: &Unit, letters: u32, alphabet: &BTreeSet<char>) -> bool {
+/// list's own words use is another letter than its base; any other mark is disguise. Who has no such key leaves the
+/// mark off, which is taken for the same word when it is long enough (`maricón`, not `coño`).
+fn marks_agree(listed: &ListedUnit, found: &Unit, letters: u32, spelling: &Spelling) -> bool {
     if listed.letter == found.letter {
         return true;
     }
-    if found.marked && alphabet.contains(&found.letter) {
+    if found.marked && spelling.marked.contains(&found.letter) {
         return false;
     }
     !listed.marked || letters >= BARE_LETTERS_MIN
+}
+
+/// Numbers are no words: one letter at least, and more letters than digits in a short word (`A55` is a road) and
+/// where the text had to be put together.
+fn is_lettered(candidate: &Candidate, units: &[Unit], style: Style) -> bool {
+    let real: u32 = units.iter().map(|unit| unit.real).sum();
+    let digits: u32 = units.iter().map(|unit| unit.digits).sum();
+    let strict = candidate.letters <= SHORT_LETTERS || matches!(style, Style::Joined | Style::Spelled);
+    real > if strict { digits } else { 0 }
+}
+
+fn is_exactly(exact: &[char], units: &[Unit], text: &Folded) -> bool {
+    let (Some(first), Some(last)) = (units.first(), units.last()) else { return false };
+    solid(&text.atoms[first.first as usize..=last.last as usize]).eq(exact.iter().copied())
 }

@@ -1,0 +1,133 @@
+//! Everything but inserts: the engine's thread sends the result in pieces, and stops when nobody reads them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::compressed;
+use super::errors::{EngineError, code};
+use super::formats::{self, Streaming};
+use super::library::{Connection, Engine, Progress, QueryResult};
+use super::session::Session;
+use super::workers::Workers;
+
+/// Pieces of a result between the engine and the socket; each is a block of some ten thousand rows.
+const PIECES_MAX: usize = 2;
+/// How long a client may leave a result unread before its query is cancelled (ClickHouse's `http_send_timeout`).
+const UNREAD_MAX: Duration = Duration::from_secs(30);
+
+/// A result on its way to the client.
+#[derive(Debug)]
+pub enum Piece {
+    Rows(Bytes),
+    /// The last piece: all went well.
+    Done(Progress),
+    /// The last piece: the query failed, perhaps after rows were sent.
+    Failed(EngineError),
+}
+
+/// A statement and how its result is wanted.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub sql: Bytes,
+    pub format: String,
+    /// The statement is a select, whose result may come in parts.
+    pub select: bool,
+    pub compress: bool,
+    pub session: Session,
+}
+
+/// Starts a query and returns the pieces of its result.
+///
+/// # Errors
+/// No free thread.
+pub async fn start(workers: &Workers, query: Query) -> Result<mpsc::Receiver<Piece>, EngineError> {
+    let (pieces, result) = mpsc::channel(PIECES_MAX);
+    let sink = Sink { pieces, runtime: Handle::current(), compress: query.compress };
+    let work = move |engine: &Engine| {
+        let last = match run(engine, &query, &sink) {
+            Ok(progress) => Piece::Done(progress),
+            Err(error) => Piece::Failed(error),
+        };
+        if sink.send(last).is_err() {
+            tracing::debug!("the client of a query went away");
+        }
+    };
+    workers.start(work).await?;
+    Ok(result)
+}
+
+fn run(engine: &Engine, query: &Query, sink: &Sink) -> Result<Progress, EngineError> {
+    let mut connection = query.session.open(engine)?;
+    if connection.statement_count(&query.sql) > 1 {
+        return Err(EngineError::new(
+            code::SYNTAX_ERROR,
+            "SYNTAX_ERROR",
+            "Syntax error: Multi-statements are not allowed",
+        ));
+    }
+    if query.select && formats::streaming(&query.format) != Streaming::Whole {
+        match run_in_parts(&mut connection, query, sink) {
+            Err(error) if error.is_not_streamable() => {}
+            answered => return answered,
+        }
+    }
+    let QueryResult { bytes, progress } = connection.query(&query.sql, &query.format, &query.session.named)?;
+    sink.rows(bytes)?;
+    Ok(progress)
+}
+
+fn run_in_parts(connection: &mut Connection<'_>, query: &Query, sink: &Sink) -> Result<Progress, EngineError> {
+    let mut stream = connection.select(&query.sql, &query.format, &query.session.named)?;
+    let (mut total, mut first) = (Progress::default(), true);
+    while let Some(QueryResult { mut bytes, progress }) = stream.fetch()? {
+        if !first && formats::streaming(&query.format) == Streaming::PartsWithHeader {
+            let header = formats::header_length(&bytes)
+                .ok_or_else(|| EngineError::internal("a part of a result has no header"))?;
+            bytes.drain(..header);
+        }
+        first = false;
+        total = sum(total, progress);
+        sink.rows(bytes)?;
+    }
+    Ok(total)
+}
+
+fn sum(left: Progress, right: Progress) -> Progress {
+    Progress {
+        read_rows: left.read_rows + right.read_rows,
+        read_bytes: left.read_bytes + right.read_bytes,
+        written_rows: left.written_rows + right.written_rows,
+        written_bytes: left.written_bytes + right.written_bytes,
+        result_rows: left.result_rows + right.result_rows,
+        elapsed_seconds: left.elapsed_seconds + right.elapsed_seconds,
+    }
+}
+
+/// Where the engine's thread puts a result.
+struct Sink {
+    pieces: mpsc::Sender<Piece>,
+    runtime: Handle,
+    compress: bool,
+}
+
+impl Sink {
+    fn rows(&self, bytes: Vec<u8>) -> Result<(), EngineError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.send(Piece::Rows(if self.compress { compressed::compress(&bytes).into() } else { bytes.into() }))
+    }
+
+    fn send(&self, piece: Piece) -> Result<(), EngineError> {
+        let gone = |text| EngineError::new(code::SOCKET_TIMEOUT, "SOCKET_TIMEOUT", text);
+        // The timer has to be made within the runtime.
+        match self.runtime.block_on(async { tokio::time::timeout(UNREAD_MAX, self.pieces.send(piece)).await }) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(gone("the client went away")),
+            Err(_) => Err(gone("the client did not read its result")),
+        }
+    }
+}
