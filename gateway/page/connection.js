@@ -4,11 +4,19 @@
 import { delayMs } from "./backoff.js";
 import { closeWords } from "./words.js";
 
-export const idle = { phase: "idle", attempt: 0, retryAt: null, why: null, opened: false };
+export const idle = { phase: "idle", attempt: 0, since: 0, retryAt: null, why: null, opened: false };
+
+/** A session that does not open within this long is given up. */
+const OPEN_MS = 10_000;
 
 /** Starts connecting at once. */
-export function connect(connection) {
-  return { ...connection, phase: "connecting", retryAt: null, why: null };
+export function connect(connection, now) {
+  return { ...connection, phase: "connecting", since: now, retryAt: null };
+}
+
+/** Whether it takes too long to open. */
+export function hangs(connection, now) {
+  return connection.phase === "connecting" && now - connection.since > OPEN_MS;
 }
 
 /** The session is open: `session.opened` was read. */

@@ -26,13 +26,13 @@ export function frame(turn, { frame: wire }) {
 
 /** The socket closed, or could not be opened. */
 export function closed(turn, { code }) {
+  outbox.unsent(turn);
+  cursors.unsent(turn);
   const { state } = turn;
   if (state.connection.phase === "stopped" || state.connection.phase === "idle") return;
   const refusedAtOnce = state.connection.phase === "connecting";
   const next = connection.closed(state.connection, { code, now: turn.now, random: turn.random });
   turn.state = { ...state, connection: next };
-  outbox.unsent(turn);
-  cursors.unsent(turn);
   // A browser does not tell why an upgrade was refused; a read does.
   if (refusedAtOnce) ask(turn, "probe", { kind: "list", query: { limit: 1 }, once: true });
 }

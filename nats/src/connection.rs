@@ -141,7 +141,11 @@ impl Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Log").field("id", &self.id).field("partitions", &self.partitions).finish_non_exhaustive()
+        formatter
+            .debug_struct("Log")
+            .field("id", &self.id)
+            .field("partitions", &self.partitions)
+            .finish_non_exhaustive()
     }
 }
 
@@ -183,7 +187,8 @@ impl Link {
             // Each user may listen to answers of its own only.
             options = options.custom_inbox_prefix(inbox_prefix(user));
         }
-        let client = options.connect(servers).await.map_err(|error| LogError::transient("cannot connect to nats", error))?;
+        let client =
+            options.connect(servers).await.map_err(|error| LogError::transient("cannot connect to nats", error))?;
         let jetstream = jetstream::new(client.clone());
         Ok(Self { client, jetstream, connects })
     }
@@ -215,7 +220,9 @@ fn heard(event: &Event, connected: &watch::Sender<u64>) {
             metrics::counter!(telemetry::SLOW_CONSUMER).increment(1);
             tracing::warn!(subscription, "a subscription is full: messages were dropped and will be fetched again");
         }
-        Event::Disconnected | Event::LameDuckMode | Event::Closed | Event::Draining => tracing::info!(%event, "nats connection"),
+        Event::Disconnected | Event::LameDuckMode | Event::Closed | Event::Draining => {
+            tracing::info!(%event, "nats connection")
+        }
         Event::ServerError(error) => tracing::warn!(%error, "nats refuses"),
         Event::ClientError(error) => tracing::warn!(%error, "nats client"),
     }
@@ -227,7 +234,9 @@ mod tests {
 
     #[test]
     fn impossible_configurations_are_refused() {
-        for (partitions, replicas, text) in [(3, 1, "3 partitions"), (0, 1, "0 partitions"), (2048, 1, "2048"), (4, 2, "2 replicas")] {
+        for (partitions, replicas, text) in
+            [(3, 1, "3 partitions"), (0, 1, "0 partitions"), (2048, 1, "2048"), (4, 2, "2 replicas")]
+        {
             let config = LogConfig { replicas, ..LogConfig::new("nats://localhost", partitions) };
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

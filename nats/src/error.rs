@@ -15,7 +15,9 @@ pub enum LogError {
     #[error("{0}")]
     Corrupt(String),
     /// Another worker wrote where this one's batch should be: it is the owner now, step down (invariant 3).
-    #[error("partition {partition} is not ours: sequence {sequence} was written under lease {found}, not under lease {own}")]
+    #[error(
+        "partition {partition} is not ours: sequence {sequence} was written under lease {found}, not under lease {own}"
+    )]
     NotOwner {
         /// The partition.
         partition: u16,

@@ -1,1 +1,41 @@
-//! natter-nats
+//! The log: streams of record batches on NATS JetStream, and everything that reads and writes them.
+//!
+//! Gateways write commands through a [`Publisher`] and hear outcomes by a [`LiveFeed`]; processors read `CMD_p` with a
+//! [`Reader`] and write `EVT_p` by [`Log::write_outcomes`], one per partition by [`Leases`]; projections read `EVT_p`.
+
+mod api;
+pub mod backoff;
+mod bucket;
+pub mod cat;
+pub mod clock;
+mod connection;
+mod direct;
+mod error;
+mod leases;
+mod live;
+mod outcomes;
+mod policies;
+mod publisher;
+mod reader;
+pub mod server;
+mod signals;
+mod space;
+mod stored;
+mod streams;
+pub mod telemetry;
+mod trim;
+
+pub use self::connection::{Log, LogConfig};
+pub use self::direct::Bounds;
+pub use self::error::LogError;
+pub use self::leases::{Lease, LeaseEnd, LeaseOptions, Leases, role};
+pub use self::live::{Hurried, LiveBatch, LiveFeed, LiveItem, LiveStart};
+pub use self::outcomes::OutcomeWrite;
+pub use self::policies::Policies;
+pub use self::publisher::{Answer, Claimed, Full, Overloaded, PUBLISHER_QUEUE_BYTES_MAX, Publisher, Waiter};
+pub use self::reader::{Reader, ReaderOptions};
+pub use self::signals::{SignalFeed, SignalSender};
+pub use self::space::FREE_SHARE_MIN;
+pub use self::stored::Stored;
+pub use self::streams::{LogId, StreamBytes};
+pub use self::trim::COMMANDS_KEPT;

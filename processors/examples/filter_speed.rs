@@ -5,6 +5,8 @@
 //! Messages and words are one a line. Without files: seeded made-up chat of the usual lengths (median 43 bytes), and
 //! 2,000 made-up words. The last lines are texts made to be slow, at the longest that a message may be.
 
+#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "figures for a reader")]
+
 use std::io::{Write, stdout};
 use std::time::Instant;
 
@@ -33,7 +35,12 @@ fn main() -> std::io::Result<()> {
     let started = Instant::now();
     let filter = Filter::compile(&lists).map_err(std::io::Error::other)?;
     let mut out = stdout();
-    writeln!(out, "compiled {} words in {:.1?}", lists.iter().map(|list| list.words.len()).sum::<usize>(), started.elapsed())?;
+    writeln!(
+        out,
+        "compiled {} words in {:.1?}",
+        lists.iter().map(|list| list.words.len()).sum::<usize>(),
+        started.elapsed()
+    )?;
 
     let median = {
         let mut lengths: Vec<usize> = messages.iter().map(String::len).collect();
@@ -41,7 +48,9 @@ fn main() -> std::io::Result<()> {
         lengths.get(lengths.len() / 2).copied().unwrap_or_default()
     };
     measure(&mut out, &filter, &format!("chat, median {median} bytes"), &messages)?;
-    for (name, piece) in [("letters", "ab"), ("spelled", "a "), ("dashes", "a-1"), ("leet", "a1!"), ("marks", "u\u{308}"), ("Han", "笨")] {
+    for (name, piece) in
+        [("letters", "ab"), ("spelled", "a "), ("dashes", "a-1"), ("leet", "a1!"), ("marks", "u\u{308}"), ("Han", "笨")]
+    {
         let slow: String = piece.chars().cycle().take(4_096).collect();
         measure(&mut out, &filter, &format!("4,096 scalars of {name}"), &vec![slow; 500])?;
     }
@@ -71,7 +80,7 @@ fn message(random: &mut Random) -> String {
         let length = 1 + random.below(4) + random.below(4);
         match random.below(40) {
             0 => text += &random.below(2_000).to_string(),
-            1 => text += &format!("{}-{}", word(random, length), word(random, length)),
+            1 => text += &[word(random, length), word(random, length)].join("-"),
             2 => text += &word(random, length).to_uppercase(),
             3 => text += "schön",
             _ => text += &word(random, length),

@@ -1,1 +1,15 @@
-//! natter-processors
+//! The decisions: what becomes of every command.
+//!
+//! [`decide`] is pure. Around it, the [`overlay`] keeps the facts of a partition, [`policy`] its tenants' rules, and the
+//! [`worker`] reads commands, decides them in order and writes outcomes. [`replay`] decides a log again and compares.
+//! What they need of the outside is in [`ports`]; a shell gives it on the real servers.
+
+pub mod decide;
+pub mod error;
+pub mod filter;
+pub mod overlay;
+pub mod policy;
+pub mod ports;
+pub mod replay;
+pub mod telemetry;
+pub mod worker;

@@ -1,4 +1,11 @@
 //! The views: read models derived from events. Each is one file with its keys, its fold and its reader, and everything
 //! here can be deleted and rebuilt from the log.
 
+pub mod clickhouse;
+pub mod error;
 pub mod facts;
+pub mod reads;
+pub mod redis;
+pub mod runner;
+pub mod telemetry;
+pub mod watermark;

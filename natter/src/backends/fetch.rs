@@ -4,10 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rustix::fs::{FlockOperation, flock};
 
 use super::extract::verify_and_extract;
@@ -40,14 +41,17 @@ pub async fn program(backend: Backend, on_path: Candidate, notify: &Notify) -> a
         return Ok(Program::OnPath(program));
     }
     let pin = pin(backend);
-    let fetched = fetch(backend, pin, &cache_folder()?, notify).await;
-    let (major, minor, _) = on_path.minimum;
-    let ways_out = format!(
-        "{backend} needs the package {} {}; without it, put {} {major}.{minor} or newer on PATH, name a running one in the config, or use \
-         compose.yaml",
-        pin.package, pin.version, on_path.name
-    );
-    fetched.map(Program::Fetched).context(ways_out)
+    match fetch(backend, pin, &cache_folder()?, notify).await {
+        Ok(program) => Ok(Program::Fetched(program)),
+        Err(error) => {
+            let (package, version, name, (major, minor, _)) =
+                (&pin.package, &pin.version, on_path.name, on_path.minimum);
+            bail!(
+                "cannot get the package {package} {version}: {error:#}\nWithout it: put {name} {major}.{minor} or newer on PATH, name a \
+                 running {backend} in the config, or use compose.yaml"
+            )
+        }
+    }
 }
 
 /// `$XDG_CACHE_HOME/natter`, by default `~/.cache/natter`.
@@ -79,34 +83,43 @@ async fn fetch(backend: Backend, pin: &'static Pin, cache: &Path, notify: &Notif
     // What a killed predecessor left behind; nobody else is at it, for the lock is ours.
     remove_folder(&unfinished)?;
     make_folder(&unfinished)?;
-    download(backend, pin, &unfinished, notify).await?;
-    let target = folder.clone();
-    tokio::task::spawn_blocking(move || finish(pin, &unfinished, &target)).await.context("extracting was cut short")??;
+    let package = format!("{} {}", pin.package, pin.version);
+    let started = Instant::now();
+    let bar = bar(&package, pin.bytes);
+    // Without a terminal there are lines instead of a bar.
+    if bar.is_hidden() {
+        notify(Notice::Fetching { backend, package: package.clone(), bytes: pin.bytes });
+    }
+    let finished = download_and_finish(pin, unfinished, folder, &bar).await;
+    bar.finish_and_clear();
+    finished?;
+    if bar.is_hidden() {
+        notify(Notice::Fetched { backend, package, seconds: started.elapsed().as_secs_f64() });
+    }
     drop(lock);
     Ok(program)
 }
 
-async fn download(backend: Backend, pin: &Pin, folder: &Path, notify: &Notify) -> anyhow::Result<()> {
-    let package = format!("{} {}", pin.package, pin.version);
-    let started = Instant::now();
-    let bar = bar(&package, pin.bytes);
-    if bar.is_hidden() {
-        notify(Notice::Fetching { backend, package: package.clone(), bytes: pin.bytes });
-    }
-    let download = registry::download(pin, folder);
-    let mut download = std::pin::pin!(download);
-    let result = loop {
+async fn download_and_finish(
+    pin: &'static Pin,
+    unfinished: PathBuf,
+    folder: PathBuf,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let mut download = std::pin::pin!(registry::download(pin, &unfinished));
+    loop {
         tokio::select! {
-            result = &mut download => break result,
-            () = tokio::time::sleep(PROGRESS_EVERY) => bar.set_position(bytes_below(folder).min(pin.bytes)),
+            result = &mut download => break result?,
+            // The registry's clients do not say how far they are.
+            () = tokio::time::sleep(PROGRESS_EVERY) => bar.set_position(bytes_below(&unfinished).min(pin.bytes)),
         }
-    };
-    bar.finish_and_clear();
-    result?;
-    if bar.is_hidden() {
-        notify(Notice::Fetched { backend, package, seconds: started.elapsed().as_secs_f64() });
     }
-    Ok(())
+    bar.set_message(format!("unpacking {}", pin.package));
+    let unpacked = tokio::task::spawn_blocking({
+        let unfinished = unfinished.clone();
+        move || finish(pin, &unfinished, &folder)
+    });
+    unpacked.await.context("unpacking was cut short")?
 }
 
 /// Extracts into a folder that then gets its final name.
@@ -118,12 +131,11 @@ fn finish(pin: &Pin, unfinished: &Path, folder: &Path) -> anyhow::Result<()> {
     remove_folder(unfinished)
 }
 
-/// Shows nothing when standard error is not a terminal.
+/// One line below those of the other fetches; nothing when standard error is not a terminal.
 fn bar(package: &str, bytes: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:40} {bar:30} {bytes:>10}/{total_bytes:10} {elapsed}");
-    let bar = ProgressBar::new(bytes).with_message(format!("fetching {package}"));
-    bar.set_style(style.expect("the template is tested"));
-    bar
+    static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}").expect("the template is tested");
+    BARS.add(ProgressBar::new(bytes).with_style(style).with_message(format!("fetching {package}")))
 }
 
 async fn lock(path: PathBuf) -> anyhow::Result<File> {
@@ -132,7 +144,10 @@ async fn lock(path: PathBuf) -> anyhow::Result<File> {
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     };
-    tokio::task::spawn_blocking(wait).await.context("waiting for the cache's lock was cut short")?.context("cannot lock the cache folder")
+    tokio::task::spawn_blocking(wait)
+        .await
+        .context("waiting for the cache's lock was cut short")?
+        .context("cannot lock the cache folder")
 }
 
 fn make_folder(path: &Path) -> anyhow::Result<()> {
@@ -142,7 +157,9 @@ fn make_folder(path: &Path) -> anyhow::Result<()> {
 
 fn remove_folder(path: &Path) -> anyhow::Result<()> {
     match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).with_context(|| format!("cannot remove {}", path.display())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
         _ => Ok(()),
     }
 }

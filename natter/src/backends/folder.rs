@@ -35,6 +35,7 @@ impl Folder {
         Ok(Folder { path, lock: Arc::new(lock) })
     }
 
+    /// Absolute.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -46,6 +47,9 @@ impl Folder {
     }
 
     /// A private folder in this one, made where it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be made.
     pub fn subfolder(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         make_private(&path).with_context(|| format!("cannot make {}", path.display()))?;
@@ -53,22 +57,33 @@ impl Folder {
     }
 
     /// Reads a JSON file of this folder; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// When it cannot be read or holds something else.
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
         let path = self.path.join(name);
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} is not what natter wrote", path.display())),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .with_context(|| format!("{} is not what natter wrote", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
 
-    /// Writes a JSON file of this folder, readable by its owner only.
+    /// Writes a JSON file of this folder, readable by its owner only, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
     pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> anyhow::Result<()> {
         write_private(&self.path.join(name), &serde_json::to_vec_pretty(value)?)
     }
 }
 
 /// Writes a file that only its owner can read, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written; the error names it.
 pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
         let mut unfinished = path.as_os_str().to_owned();
@@ -103,8 +118,14 @@ async fn take_lock(folder: &Path) -> anyhow::Result<File> {
                 let holder = holder(&mut file)?;
                 // A holder that is dead leaves its children to the kernel, which ends them within moments.
                 if holder.is_none_or(is_alive) || started.elapsed() > ORPHANS_WAIT {
-                    let holder = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {}", pid.as_raw_nonzero()));
-                    bail!("the data folder {} is in use by {holder}: stop that one, or name another folder by --data", folder.display());
+                    let holder = holder.map_or_else(
+                        || "another process".to_owned(),
+                        |pid| format!("process {}", pid.as_raw_nonzero()),
+                    );
+                    bail!(
+                        "the data folder {} is in use by {holder}: stop that one, or name another folder by --data",
+                        folder.display()
+                    );
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

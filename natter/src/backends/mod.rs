@@ -47,9 +47,13 @@ use self::supervisor::{Launch, Source, Supervised, Supervisor};
 /// One of the four servers that natter stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
+    /// The log: JetStream.
     Nats,
+    /// The hot views.
     Redis,
+    /// Media and the archive.
     S3,
+    /// The history.
     ClickHouse,
 }
 
@@ -67,7 +71,19 @@ impl Backend {
         }
     }
 
+    /// How long after SIGTERM a server is waited for at most.
+    fn grace_max(self) -> Duration {
+        match self {
+            // It waits 15 s for its own inner streams to end. What it has answered is written; a test kills it and reads again.
+            Backend::S3 => Duration::from_millis(500),
+            _ => Duration::MAX,
+        }
+    }
+
     /// One health check, with the credentials that natter itself uses.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
     pub async fn check(self, endpoints: &Endpoints) -> anyhow::Result<()> {
         match self {
             Backend::Nats => nats::check(&endpoints.nats_url).await,
@@ -143,6 +159,7 @@ pub async fn start(options: Options) -> anyhow::Result<Backends> {
 }
 
 impl Backends {
+    /// Where all four are.
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
     }
@@ -167,16 +184,25 @@ impl Backends {
 
     /// The process ids of the servers that run at the moment.
     pub fn pids(&self) -> Vec<(Backend, u32)> {
-        self.running.iter().filter_map(|(backend, supervised)| Some((*backend, supervised.state().borrow().pid?))).collect()
+        self.running
+            .iter()
+            .filter_map(|(backend, supervised)| Some((*backend, supervised.state().borrow().pid?)))
+            .collect()
     }
 
     /// Stops one backend, SIGTERM first, SIGKILL after `grace`; it stays down until [`Backends::start_one`].
+    ///
+    /// # Errors
+    /// When it was not started here.
     pub async fn stop_one(&self, backend: Backend, grace: Duration) -> anyhow::Result<()> {
         self.supervised(backend)?.stop(grace).await;
         Ok(())
     }
 
     /// Starts a stopped backend again, at the same port and with the same data.
+    ///
+    /// # Errors
+    /// When it was not started here.
     pub fn start_one(&self, backend: Backend) -> anyhow::Result<()> {
         self.supervised(backend)?.start();
         Ok(())
@@ -190,7 +216,7 @@ impl Backends {
         for (backend, supervised) in self.running.iter().rev() {
             let grace = end.saturating_duration_since(Instant::now()) / left;
             left = left.saturating_sub(1).max(1);
-            supervised.stop(grace).await;
+            supervised.stop(grace.min(backend.grace_max())).await;
             tracing::debug!(%backend, "stopped");
         }
     }

@@ -18,7 +18,9 @@ const CONFIG: &str = "nats.conf";
 /// Who may connect, and as whom natter itself does.
 #[derive(Clone)]
 pub struct NatsAccess {
+    /// The user as whom natter connects.
     pub user: String,
+    /// Plain characters only, for it becomes part of a URL.
     pub password: String,
     /// The whole `authorization { … }` block (or `accounts { … }`) of the server's config; it must contain the user above.
     pub block: String,
@@ -32,6 +34,7 @@ impl NatsAccess {
         NatsAccess { user, password: password.to_owned(), block }
     }
 
+    /// With user and password.
     pub fn url(&self, port: u16) -> String {
         format!("nats://{}:{}@127.0.0.1:{port}", self.user, self.password)
     }
@@ -58,10 +61,18 @@ jetstream {{
 pub fn launch(program: &Path, folder: &Path, port: u16, access: &NatsAccess) -> anyhow::Result<Launch> {
     let file = folder.join(CONFIG);
     write_private(&file, config(port, access).as_bytes())?;
-    Ok(Launch { program: program.to_owned(), args: vec!["--config".into(), file.into()], folder: folder.to_owned() })
+    Ok(Launch {
+        program: program.to_owned(),
+        args: vec!["--config".into(), file.into()],
+        folder: folder.to_owned(),
+        litter: Vec::new(),
+    })
 }
 
 /// How to connect to this URL with the user and password in it, which the client crate does not look for by itself.
+///
+/// # Errors
+/// When it is not a NATS URL.
 pub fn connect_options(url: &str) -> anyhow::Result<ConnectOptions> {
     let address: ServerAddr = url.parse().context("not a nats url")?;
     Ok(match (address.username(), address.password()) {
@@ -86,7 +97,9 @@ mod tests {
     fn the_config_syncs_always_and_listens_on_loopback_only() {
         let access = NatsAccess::admin("secret");
         let config = config(4222, &access);
-        for line in ["listen: \"127.0.0.1:4222\"", "  sync_interval: always", "max_payload: 8MB", "password: \"secret\""] {
+        for line in
+            ["listen: \"127.0.0.1:4222\"", "  sync_interval: always", "max_payload: 8MB", "password: \"secret\""]
+        {
             assert!(config.contains(line), "{config}");
         }
         for absent in ["http", "websocket", "0.0.0.0"] {

@@ -12,6 +12,7 @@ pub type Notify = Arc<dyn Fn(Notice) + Send + Sync>;
 
 /// Something about one backend; its `Display` is a line for a person.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields' names say what they are")]
 pub enum Notice {
     /// A package is fetched from its registry, and there is no terminal to show a bar on.
     Fetching { backend: Backend, package: String, bytes: u64 },
@@ -28,9 +29,13 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Notice::Fetching { package, bytes, .. } => write!(f, "fetching {package} ({} MB)", bytes.div_ceil(1_000_000)),
+            Notice::Fetching { package, bytes, .. } => {
+                write!(f, "fetching {package} ({} MB)", bytes.div_ceil(1_000_000))
+            }
             Notice::Fetched { package, seconds, .. } => write!(f, "fetched {package} in {seconds:.1} s"),
-            Notice::Slow { backend, error, log } => write!(f, "{backend} is not ready yet ({error}); its log is {}", log.display()),
+            Notice::Slow { backend, error, log } => {
+                write!(f, "{backend} is not ready yet ({error}); its log is {}", log.display())
+            }
             Notice::Restarting { backend, reason, delay } => {
                 write!(f, "{backend} died ({reason}); starting it again in {:.1} s", delay.as_secs_f64())
             }

@@ -44,8 +44,9 @@ struct Pins {
     clickhouse: Pin,
 }
 
-static PINS: LazyLock<Pins> =
-    LazyLock::new(|| toml::from_str(include_str!("pins.toml")).expect("pins.toml is part of the binary and parsed in the tests"));
+static PINS: LazyLock<Pins> = LazyLock::new(|| {
+    toml::from_str(include_str!("pins.toml")).expect("pins.toml is part of the binary and parsed in the tests")
+});
 
 /// The package that holds this backend's server.
 pub fn pin(backend: Backend) -> &'static Pin {

@@ -76,6 +76,9 @@ impl Ports {
 }
 
 /// A port of 127.0.0.1 that nobody listens on and that this process has not given out before.
+///
+/// # Errors
+/// When a thousand random ones are taken.
 pub fn free_port() -> anyhow::Result<u16> {
     for _ in 0..TRIES_MAX {
         let random = getrandom::u32().map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;

@@ -62,7 +62,10 @@ mod tests {
         for (answer, version) in [
             ("nats-server: v2.15.1\n", Some((2, 15, 1))),
             ("nats-server: v2.14.0-RC.1\n", Some((2, 14, 0))),
-            ("Redis server v=6.2.5 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64 build=135cf79b58e84c2a", Some((6, 2, 5))),
+            (
+                "Redis server v=6.2.5 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64 build=135cf79b58e84c2a",
+                Some((6, 2, 5)),
+            ),
             ("version 8000GB 4.48 pypi linux amd64", Some((4, 48, 0))),
             ("ClickHouse server version 26.7.3.1 (official build).", Some((26, 7, 3))),
             ("command not found", None),

@@ -40,7 +40,7 @@ maxmemory-policy noeviction
 pub fn launch(program: &Path, folder: &Path, port: u16, password: &str) -> anyhow::Result<Launch> {
     let file = folder.join(CONFIG);
     write_private(&file, config(port, password).as_bytes())?;
-    Ok(Launch { program: program.to_owned(), args: vec![file.into()], folder: folder.to_owned() })
+    Ok(Launch { program: program.to_owned(), args: vec![file.into()], folder: folder.to_owned(), litter: Vec::new() })
 }
 
 /// Whether the server answers and has loaded its data.
@@ -59,7 +59,13 @@ mod tests {
     #[test]
     fn the_config_never_evicts_and_listens_on_loopback_only() {
         let config = config(6379, "secret");
-        for line in ["bind 127.0.0.1\n", "maxmemory-policy noeviction\n", "appendonly yes\n", "requirepass secret\n", "save \"\"\n"] {
+        for line in [
+            "bind 127.0.0.1\n",
+            "maxmemory-policy noeviction\n",
+            "appendonly yes\n",
+            "requirepass secret\n",
+            "save \"\"\n",
+        ] {
             assert!(config.contains(line), "{config}");
         }
         assert_eq!(url(6379, "secret"), "redis://:secret@127.0.0.1:6379/");

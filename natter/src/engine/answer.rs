@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::errors::EngineError;
 use super::formats;
-use super::library::Progress;
+use super::results::Progress;
 use super::select::Piece;
 
 /// A result up to this size is answered as a whole, with a status that says how it ended and a summary.

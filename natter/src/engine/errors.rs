@@ -19,6 +19,7 @@ pub mod code {
     pub const UNKNOWN_SETTING: u32 = 115;
     pub const INCORRECT_DATA: u32 = 117;
     pub const QUERY_IS_TOO_LARGE: u32 = 223;
+    pub const READONLY: u32 = 164;
     pub const TOO_MANY_SIMULTANEOUS_QUERIES: u32 = 202;
     pub const SOCKET_TIMEOUT: u32 = 209;
     pub const CANNOT_DECOMPRESS: u32 = 271;
@@ -35,6 +36,15 @@ impl EngineError {
     /// Something that should not happen.
     pub fn internal(text: impl std::fmt::Display) -> Self {
         Self::new(code::UNKNOWN_EXCEPTION, "UNKNOWN_EXCEPTION", text)
+    }
+
+    /// A statement that writes, where only reading is allowed.
+    pub fn read_only() -> Self {
+        Self::new(
+            code::READONLY,
+            "READONLY",
+            "Cannot execute query in readonly mode. For queries over HTTP, method GET implies readonly",
+        )
     }
 
     /// Reads the number out of an error text of the engine.

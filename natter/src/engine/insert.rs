@@ -5,7 +5,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::body::RequestBody;
 use super::errors::EngineError;
-use super::library::{Engine, Progress};
+use super::library::Engine;
+use super::results::Progress;
 use super::session::Session;
 use super::statement::Insert;
 use super::workers::Workers;
@@ -29,6 +30,9 @@ pub async fn run(
     insert: Insert,
     body: &mut RequestBody,
 ) -> Result<Progress, EngineError> {
+    if session.read_only {
+        return Err(EngineError::read_only());
+    }
     let (rows, arrived) = mpsc::channel(PIECES_MAX);
     let (answer, answered) = oneshot::channel();
     let work = move |engine: &Engine| {

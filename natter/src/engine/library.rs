@@ -20,23 +20,16 @@ use std::path::Path;
 use std::ptr;
 
 use super::errors::EngineError;
+use super::results::{Analysis, OpenError, Parameters, Progress, QueryResult, RawAnalysis};
 
 type RawConnection = *mut c_void;
 type RawResult = *mut c_void;
 type RawInsert = *mut c_void;
-/// A statement with its parameters: connection, SQL, format, then names, lengths of names, values, lengths of values, count.
-type StartStatement<T> = unsafe extern "C" fn(
-    RawConnection,
-    *const c_char,
-    usize,
-    *const c_char,
-    usize,
-    *const *const c_char,
-    *const usize,
-    *const *const c_char,
-    *const usize,
-    usize,
-) -> T;
+type Text = *const c_char;
+type Sizes = *const usize;
+/// A statement with its parameters: connection, SQL, format, then names and values with their lengths, and their count.
+type StartStatement<T> =
+    unsafe extern "C" fn(RawConnection, Text, usize, Text, usize, *const Text, Sizes, *const Text, Sizes, usize) -> T;
 
 macro_rules! c_interface {
     ($($symbol:ident: $signature:ty,)*) => {
@@ -65,52 +58,21 @@ c_interface! {
     chdb_stream_cancel_query: unsafe extern "C" fn(RawConnection, RawResult),
     chdb_stream_append: unsafe extern "C" fn(RawInsert, *const c_void, usize) -> c_int,
     chdb_stream_done: unsafe extern "C" fn(RawInsert) -> RawResult,
-    chdb_stream_insert_error: unsafe extern "C" fn(RawInsert) -> *const c_char,
+    chdb_stream_insert_error: unsafe extern "C" fn(RawInsert) -> Text,
     chdb_destroy_insert_stream: unsafe extern "C" fn(RawInsert),
     chdb_destroy_query_result: unsafe extern "C" fn(RawResult),
     chdb_result_buffer: unsafe extern "C" fn(RawResult) -> *const u8,
     chdb_result_length: unsafe extern "C" fn(RawResult) -> usize,
-    chdb_result_error: unsafe extern "C" fn(RawResult) -> *const c_char,
+    chdb_result_error: unsafe extern "C" fn(RawResult) -> Text,
     chdb_result_elapsed: unsafe extern "C" fn(RawResult) -> f64,
     chdb_result_rows_read: unsafe extern "C" fn(RawResult) -> u64,
     chdb_result_storage_rows_read: unsafe extern "C" fn(RawResult) -> u64,
     chdb_result_storage_bytes_read: unsafe extern "C" fn(RawResult) -> u64,
     chdb_result_rows_written: unsafe extern "C" fn(RawResult) -> u64,
     chdb_result_bytes_written: unsafe extern "C" fn(RawResult) -> u64,
-    chdb_classify_query_n: unsafe extern "C" fn(RawConnection, *const c_char, usize, *const c_char, usize, *mut Analysis) -> c_int,
+    chdb_classify_query_n: unsafe extern "C" fn(RawConnection, Text, usize, Text, usize, *mut RawAnalysis) -> c_int,
     chdb_shutdown: unsafe extern "C" fn() -> c_int,
 }
-
-/// `chdb_query_analysis_v1`: what the parser says about a text without running it.
-#[repr(C)]
-#[derive(Default)]
-struct Analysis {
-    struct_size: u32,
-    statement_count: u32,
-    flags: u32,
-    query_class: u32,
-}
-
-/// What a statement read and wrote.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Progress {
-    pub read_rows: u64,
-    pub read_bytes: u64,
-    pub written_rows: u64,
-    pub written_bytes: u64,
-    pub result_rows: u64,
-    pub elapsed_seconds: f64,
-}
-
-/// The bytes of a result in the format that was asked for, or one part of them.
-#[derive(Debug)]
-pub struct QueryResult {
-    pub bytes: Vec<u8>,
-    pub progress: Progress,
-}
-
-/// A statement's named parameters (`{name:Type}`), values in ClickHouse's escaped text form.
-pub type Parameters = [(String, String)];
 
 /// The one engine of this process, on one folder. Dropping it closes the folder; the process cannot open another afterwards.
 pub struct Engine {
@@ -176,9 +138,8 @@ impl Drop for Engine {
 }
 
 fn path_argument(option: &str, path: &Path) -> Result<CString, OpenError> {
-    let mut argument = option.as_bytes().to_vec();
-    argument.extend_from_slice(path.as_os_str().as_bytes());
-    CString::new(argument).map_err(|_| OpenError::Path { path: path.display().to_string() })
+    CString::new([option.as_bytes(), path.as_os_str().as_bytes()].concat())
+        .map_err(|_| OpenError::Path { path: path.display().to_string() })
 }
 
 fn connect(api: &Api, arguments: &[CString]) -> Option<*mut RawConnection> {
@@ -189,17 +150,6 @@ fn connect(api: &Api, arguments: &[CString]) -> Option<*mut RawConnection> {
     let handle = unsafe { (api.chdb_connect)(count, pointers.as_mut_ptr()) };
     // SAFETY: a pointer that is not null points to the connection that was just made, which no one else has seen.
     (!handle.is_null() && !unsafe { *handle }.is_null()).then_some(handle)
-}
-
-/// Why the engine could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("cannot load the ClickHouse library")]
-    Load { source: libloading::Error },
-    #[error("the path {path} holds a zero byte")]
-    Path { path: String },
-    #[error("the ClickHouse engine refused to start (its reason is printed above)")]
-    Refused,
 }
 
 /// A session of the engine. It stays on the thread that opened it.
@@ -249,22 +199,13 @@ impl Connection<'_> {
         stream.error().map_or(Ok(stream), Err)
     }
 
-    /// How many statements the parser finds in `sql`; 0 when it cannot parse it.
-    pub fn statement_count(&self, sql: &[u8]) -> u32 {
-        let mut analysis =
-            Analysis { struct_size: size_of::<Analysis>().try_into().unwrap_or(0), ..Analysis::default() };
-        // SAFETY: the connection is open, `sql` is valid for its length, no target database is given, and `analysis` says its own size.
-        let state = unsafe {
-            (self.engine.api.chdb_classify_query_n)(
-                self.raw(),
-                sql.as_ptr().cast(),
-                sql.len(),
-                ptr::null(),
-                0,
-                &raw mut analysis,
-            )
-        };
-        if state == 0 { analysis.statement_count } else { 0 }
+    /// What the engine's parser says about `sql`, without running it.
+    pub fn analyse(&self, sql: &[u8]) -> Analysis {
+        let mut raw = RawAnalysis::empty();
+        let (text, length) = (sql.as_ptr().cast(), sql.len());
+        // SAFETY: the connection is open, `text` is valid for its length, no target database is given, and `raw` says its own size.
+        unsafe { (self.engine.api.chdb_classify_query_n)(self.raw(), text, length, ptr::null(), 0, &raw mut raw) };
+        raw.read()
     }
 
     fn raw(&self) -> RawConnection {
@@ -272,16 +213,10 @@ impl Connection<'_> {
         unsafe { *self.handle }
     }
 
-    fn start(
-        &self,
-        statement: StartStatement<*mut c_void>,
-        sql: &[u8],
-        format: &str,
-        parameters: &Parameters,
-    ) -> *mut c_void {
-        let names: Vec<*const c_char> = parameters.iter().map(|(name, _)| name.as_ptr().cast()).collect();
+    fn start<T>(&self, statement: StartStatement<T>, sql: &[u8], format: &str, parameters: &Parameters) -> T {
+        let names: Vec<Text> = parameters.iter().map(|(name, _)| name.as_ptr().cast()).collect();
         let name_lengths: Vec<usize> = parameters.iter().map(|(name, _)| name.len()).collect();
-        let values: Vec<*const c_char> = parameters.iter().map(|(_, value)| value.as_ptr().cast()).collect();
+        let values: Vec<Text> = parameters.iter().map(|(_, value)| value.as_ptr().cast()).collect();
         let value_lengths: Vec<usize> = parameters.iter().map(|(_, value)| value.len()).collect();
         // SAFETY: the connection is open and runs no other statement (streams borrow it mutably). Every pointer is valid for the length beside it until
         // the call returns, and the library copies what it keeps. All three functions of this type always return a handle, never null.

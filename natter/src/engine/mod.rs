@@ -19,6 +19,7 @@ mod lexer;
 mod library;
 mod multipart;
 mod request;
+mod results;
 mod select;
 mod session;
 mod statement;
@@ -30,12 +31,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::net::TcpListener;
+use axum::serve::ListenerExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use access::AccessControl;
-use http::Service;
+use http::{Service, router};
 use library::Engine;
 use workers::Workers;
 
@@ -111,7 +113,8 @@ async fn listen(listener: TcpListener, service: Arc<Service>) -> anyhow::Result<
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let stop = CancellationToken::new();
-    let server = axum::serve(listener, http::router(service)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let http = axum::serve(listener.tap_io(send_at_once), router(service))
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
     let deadline = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -121,11 +124,18 @@ async fn listen(listener: TcpListener, service: Arc<Service>) -> anyhow::Result<
         tokio::time::sleep(DRAIN_MAX).await;
     };
     tokio::select! {
-        served = server.into_future() => served.context("the http server failed"),
+        served = http.into_future() => served.context("the http server failed"),
         () = deadline => {
             tracing::warn!("requests were still running at the end and are broken off");
             Ok(())
         }
+    }
+}
+
+/// The parts of a result must not wait for each other's acknowledgement.
+fn send_at_once(connection: &mut TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
     }
 }
 

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use super::compressed;
 use super::errors::{EngineError, code};
 use super::formats::{self, Streaming};
-use super::library::{Connection, Engine, Progress, QueryResult};
+use super::library::{Connection, Engine};
+use super::results::{Progress, QueryResult};
 use super::session::Session;
 use super::workers::Workers;
 
@@ -61,12 +62,17 @@ pub async fn start(workers: &Workers, query: Query) -> Result<mpsc::Receiver<Pie
 
 fn run(engine: &Engine, query: &Query, sink: &Sink) -> Result<Progress, EngineError> {
     let mut connection = query.session.open(engine)?;
-    if connection.statement_count(&query.sql) > 1 {
+    let analysis = connection.analyse(&query.sql);
+    if analysis.statements > 1 {
         return Err(EngineError::new(
             code::SYNTAX_ERROR,
             "SYNTAX_ERROR",
             "Syntax error: Multi-statements are not allowed",
         ));
+    }
+    // What cannot be parsed is refused by the engine, in words that say why.
+    if query.session.read_only && analysis.statements == 1 && !analysis.only_reads {
+        return Err(EngineError::read_only());
     }
     if query.select && formats::streaming(&query.format) != Streaming::Whole {
         match run_in_parts(&mut connection, query, sink) {
@@ -89,21 +95,10 @@ fn run_in_parts(connection: &mut Connection<'_>, query: &Query, sink: &Sink) -> 
             bytes.drain(..header);
         }
         first = false;
-        total = sum(total, progress);
+        total = total + progress;
         sink.rows(bytes)?;
     }
     Ok(total)
-}
-
-fn sum(left: Progress, right: Progress) -> Progress {
-    Progress {
-        read_rows: left.read_rows + right.read_rows,
-        read_bytes: left.read_bytes + right.read_bytes,
-        written_rows: left.written_rows + right.written_rows,
-        written_bytes: left.written_bytes + right.written_bytes,
-        result_rows: left.result_rows + right.result_rows,
-        elapsed_seconds: left.elapsed_seconds + right.elapsed_seconds,
-    }
 }
 
 /// Where the engine's thread puts a result.

@@ -10,6 +10,8 @@ use super::request::Parameters;
 pub struct Session {
     /// Statements to run first, in this order.
     preparation: Vec<String>,
+    /// The engine refuses writes into tables by itself then, but not into `INSERT INTO FUNCTION file(…)`: the front has to.
+    pub read_only: bool,
     /// Values of `{name:Type}`.
     pub named: Vec<(String, String)>,
 }
@@ -22,12 +24,8 @@ impl Session {
             preparation.push(format!("USE {}", quote(database, '`')));
         }
         // `readonly` comes last, because nothing can be set after it.
-        let (last, mut settings): (Vec<_>, Vec<_>) = parameters
-            .settings
-            .iter()
-            .cloned()
-            .filter(|(name, _)| role.may_set(name))
-            .partition(|(name, _)| name == "readonly");
+        let allowed = parameters.settings.iter().filter(|(name, _)| role.may_set(name)).cloned();
+        let (last, mut settings): (Vec<_>, Vec<_>) = allowed.partition(|(name, _)| name == "readonly");
         match last.into_iter().next() {
             Some(stricter) if stricter.1 != "0" || !read_only => settings.push(stricter),
             _ if read_only => settings.push(("readonly".to_owned(), "2".to_owned())),
@@ -38,7 +36,7 @@ impl Session {
                 settings.iter().map(|(name, value)| format!("{name} = {}", quote(value, '\''))).collect();
             preparation.push(format!("SET {}", assignments.join(", ")));
         }
-        Self { preparation, named: parameters.named.clone() }
+        Self { preparation, read_only, named: parameters.named.clone() }
     }
 
     /// Opens the session's connection.

@@ -30,10 +30,9 @@ pub fn read_statement(text: &[u8], complete: bool) -> Option<Statement> {
     let mut reader = Reader { lexer: Lexer::new(text), text, complete };
     match reader.insert() {
         Ok(insert) => Some(Statement::Insert(insert)),
-        Err(Stop::NeedsMore) => None,
         // Only an insert can be told from its beginning; anything else is read to its end.
         Err(Stop::NoInsert) if complete => Some(read_whole(text)),
-        Err(Stop::NoInsert) => None,
+        Err(_) => None,
     }
 }
 

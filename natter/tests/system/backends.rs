@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use natter::backends::{self, Backend, Backends, Given, Options, Status};
 use tokio::time::timeout;
 
-use crate::servers::{Servers, connect_nats, to_stderr};
+use crate::servers::{Servers, clickhouse, connect_nats, s3, s3_client, to_stderr};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -111,7 +111,8 @@ async fn a_second_start_keeps_ports_passwords_and_data_and_takes_less_than_four_
     let first = start(data.clone(), &Backend::ALL).await;
     let endpoints = first.endpoints().clone();
     let client = connect_nats(&endpoints.nats_url).await.unwrap();
-    let stream = async_nats::jetstream::stream::Config { name: "S".into(), subjects: vec!["s".into()], ..Default::default() };
+    let stream =
+        async_nats::jetstream::stream::Config { name: "S".into(), subjects: vec!["s".into()], ..Default::default() };
     async_nats::jetstream::new(client).create_stream(stream).await.unwrap();
     let pids = first.pids();
     assert_eq!(pids.len(), 4);
@@ -241,4 +242,65 @@ async fn parent_of_servers() {
     std::fs::write(data.join("ready.new"), pids.join("\n")).unwrap();
     std::fs::rename(data.join("ready.new"), data.join("ready")).unwrap();
     std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn s3_keeps_objects_and_refuses_strangers() {
+    let s3 = s3().await;
+    let (client, key) = (s3.client(), format!("{}greeting", s3.prefix));
+    client.create_bucket().bucket(&s3.bucket).send().await.unwrap();
+    client.put_object().bucket(&s3.bucket).key(&key).body(b"hi".to_vec().into()).send().await.unwrap();
+    let object = client.get_object().bucket(&s3.bucket).key(&key).send().await.unwrap();
+    assert_eq!(object.body.collect().await.unwrap().to_vec(), b"hi");
+
+    let refused = s3.stranger().get_object().bucket(&s3.bucket).key(&key).send().await.unwrap_err();
+    assert_eq!(refused.raw_response().unwrap().status().as_u16(), 403);
+    let unsigned = http_status(&format!("{}/{}/{key}", s3.service.endpoint, s3.bucket)).await;
+    assert_eq!(unsigned, 403);
+}
+
+#[tokio::test]
+async fn s3_keeps_objects_over_a_kill_and_over_other_ports() {
+    let outer = tempfile::tempdir().unwrap();
+    let data = outer.path().join("data");
+    let first = start(data.clone(), &[Backend::S3]).await;
+    let client = s3_client(&first.endpoints().s3);
+    client.create_bucket().bucket("kept").send().await.unwrap();
+    client.put_object().bucket("kept").key("before").body(b"1".to_vec().into()).send().await.unwrap();
+
+    let mut state = first.state(Backend::S3).unwrap();
+    let old = state.borrow().pid.unwrap();
+    crate::servers::signal(old, rustix::process::Signal::KILL);
+    state.wait_for(|state| state.status == Status::Ready && state.pid != Some(old)).await.unwrap();
+    assert_eq!(read(&client, "before").await, b"1");
+    client.put_object().bucket("kept").key("after").body(b"2".to_vec().into()).send().await.unwrap();
+
+    let stopping = Instant::now();
+    first.stop(Duration::from_secs(10)).await;
+    assert!(stopping.elapsed() < Duration::from_secs(5), "{:?}", stopping.elapsed());
+    std::fs::remove_file(data.join("ports.json")).unwrap();
+    let second = start(data, &[Backend::S3]).await;
+    let client = s3_client(&second.endpoints().s3);
+    assert_eq!(read(&client, "before").await, b"1");
+    assert_eq!(read(&client, "after").await, b"2");
+}
+
+async fn read(client: &aws_sdk_s3::Client, key: &str) -> Vec<u8> {
+    let object = client.get_object().bucket("kept").key(key).send().await.unwrap();
+    object.body.collect().await.unwrap().to_vec()
+}
+
+async fn http_status(url: &str) -> u16 {
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new());
+    let client: hyper_util::client::legacy::Client<_, http_body_util::Empty<bytes::Bytes>> = client.build_http();
+    client.get(url.parse().unwrap()).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn clickhouse_answers_its_user_and_refuses_strangers() {
+    let clickhouse = clickhouse().await;
+    let version: String = clickhouse.client().query("SELECT version()").fetch_one().await.unwrap();
+    assert!(version.starts_with(|digit: char| digit.is_ascii_digit()), "{version}");
+    assert_eq!(http_status(&format!("{}/ping", clickhouse.url)).await, 200);
+    assert!(clickhouse.client().with_password("wrong").query("SELECT 1").execute().await.is_err());
 }

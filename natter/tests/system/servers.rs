@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use aws_sdk_s3::config::{Credentials, Region};
 use natter::backends::{self, Backend, Backends, Given, Notify, Options, State, Status};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 /// For a server that has to be fetched first. Without fetching, each is ready within seconds.
-const READY_DEADLINE: Duration = Duration::from_secs(600);
+const READY_DEADLINE: Duration = Duration::from_mins(10);
 
 /// NATS (JetStream) and Redis of one test, with fresh data on free ports. Killed on drop.
 pub struct Servers {
@@ -137,30 +138,51 @@ impl ClickHouse {
 
 /// An S3 service, with names for a bucket and a prefix that are this test's own.
 pub struct S3 {
-    /// `http://host:port`
-    pub endpoint: String,
-    pub region: String,
-    pub access_key: String,
-    pub secret_key: String,
+    /// Address and credentials.
+    pub service: backends::S3,
     /// Not made yet.
     pub bucket: String,
     /// Ends in `/`.
     pub prefix: String,
 }
 
+impl S3 {
+    /// A client with the credentials above; it addresses buckets in the path.
+    pub fn client(&self) -> aws_sdk_s3::Client {
+        s3_client(&self.service)
+    }
+
+    /// A client whose secret key is wrong.
+    pub fn stranger(&self) -> aws_sdk_s3::Client {
+        s3_client(&backends::S3 { secret_key: "wrong".to_owned(), ..self.service.clone() })
+    }
+}
+
+/// A client of any S3 service.
+pub fn s3_client(s3: &backends::S3) -> aws_sdk_s3::Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version_latest()
+        .endpoint_url(&s3.endpoint)
+        .region(Region::new(s3.region.clone()))
+        .credentials_provider(Credentials::new(&s3.access_key, &s3.secret_key, None, None, "test"))
+        .force_path_style(true)
+        .http_client(aws_smithy_http_client::Builder::new().build_http());
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
 /// The S3 server, started once for this test binary.
 pub async fn s3() -> S3 {
     static SHARED: OnceCell<Backends> = OnceCell::const_new();
     let shared = SHARED.get_or_init(|| start_shared(Backend::S3)).await;
-    let backends::S3 { endpoint, region, access_key, secret_key } = shared.endpoints().s3.clone();
-    S3 { endpoint, region, access_key, secret_key, bucket: fresh_name("test-"), prefix: format!("{}/", fresh_name("test-")) }
+    let service = shared.endpoints().s3.clone();
+    S3 { service, bucket: fresh_name("test-"), prefix: format!("{}/", fresh_name("test-")) }
 }
 
 async fn start_shared(backend: Backend) -> Backends {
     start(&shared_folder(backend), vec![backend]).await
 }
 
-async fn start(data: &Path, which: Vec<Backend>) -> Backends {
+pub async fn start(data: &Path, which: Vec<Backend>) -> Backends {
     let wanted = which.clone();
     let options = Options {
         data: data.to_owned(),
@@ -172,7 +194,9 @@ async fn start(data: &Path, which: Vec<Backend>) -> Backends {
     };
     let started = backends::start(options).await.expect("the backends' data folder can be used");
     for backend in wanted {
-        let ready = timeout(READY_DEADLINE, started.ready(backend)).await.unwrap_or_else(|_| panic!("{backend} is not ready in time"));
+        let ready = timeout(READY_DEADLINE, started.ready(backend))
+            .await
+            .unwrap_or_else(|_| panic!("{backend} is not ready in time"));
         // The error names the package, the registry's answer and what else can be done.
         ready.unwrap_or_else(|error| panic!("this test needs {backend}: {error:#}"));
     }

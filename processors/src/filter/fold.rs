@@ -8,6 +8,7 @@
 use unicode_normalization::char::{compose, decompose_compatible, is_combining_mark};
 
 use super::lookalike::{self, Writing, script};
+use super::reading::Glimpse;
 
 /// The part that an atom plays in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub(super) struct Atom {
     /// The letter, in lower case, composed with its marks.
     pub letter: char,
     /// Byte range in the original text.
-    pub start: u32,
-    pub end: u32,
+    pub start: usize,
+    pub end: usize,
     pub kind: Kind,
     /// One bit of [`script`], or none.
     pub script: u8,
@@ -57,23 +58,21 @@ pub(super) struct Folded {
     greek_capitals: bool,
 }
 
-/// Normalises `text`, in time linear in its length. `text` must be shorter than 4 GiB.
+/// Normalises `text`, in time linear in its length.
 pub(super) fn fold(text: &str) -> Folded {
     let mut folded = Folded { atoms: Vec::with_capacity(text.len()), ..Folded::default() };
-    let mut after_small = false;
-    let mut position = 0_u32;
+    let mut before = 0;
+    let mut position = 0;
     for c in text.chars() {
         let start = position;
-        position += u32::try_from(c.len_utf8()).expect("at most 4");
+        position += c.len_utf8();
         if c.is_ascii() {
-            folded.push_ascii(c, start, position);
-            if c == 'I' && after_small {
-                folded.mark_i_or_l();
-            }
-            after_small = c.is_ascii_lowercase();
+            let byte = c as u8;
+            folded.push_ascii(byte, before, start, position);
+            before = byte;
         } else if !lookalike::invisible(c) {
             folded.push_wide(c, start, position);
-            after_small = false;
+            before = 0;
         }
     }
     if folded.greek_capitals {
@@ -82,39 +81,66 @@ pub(super) fn fold(text: &str) -> Folded {
     folded
 }
 
+/// What [`fold`] would make of a text that is all ASCII, as far as the plain reading cares.
+pub(super) fn ascii(text: &str) -> impl Iterator<Item = Glimpse> {
+    let mut before = 0;
+    text.bytes().map(move |byte| {
+        let glimpse = Glimpse {
+            kind: ASCII[usize::from(byte & 0x7f)],
+            skeleton: char::from(byte.to_ascii_lowercase()),
+            i_or_l: is_i_or_l(before, byte),
+        };
+        before = byte;
+        glimpse
+    })
+}
+
+fn is_i_or_l(before: u8, byte: u8) -> bool {
+    byte == b'I' && before.is_ascii_lowercase()
+}
+
+static ASCII: [Kind; 128] = {
+    let mut kinds = [Kind::Stop; 128];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        kinds[byte as usize] = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' => Kind::Letter(Writing::Spaced),
+            b'0'..=b'9' => Kind::Digit,
+            b' ' | b'\t' | b'\n' | b'\r' => Kind::Space,
+            b'@' | b'$' => Kind::Strong,
+            b'!' | b'|' | b'+' => Kind::Weak,
+            b'.' | b'-' | b'_' | b'*' | b'~' => Kind::Joiner,
+            _ => Kind::Stop,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
 impl Folded {
-    fn push(&mut self, kind: Kind, skeleton: char, letter: char, script: u8, (start, end): (u32, u32)) {
-        let atom = Atom { skeleton, letter, start, end, kind, script, marked: false, i_or_l: false, greek_capital: false };
+    fn push(&mut self, kind: Kind, skeleton: char, letter: char, script: u8, (start, end): (usize, usize)) {
+        let atom =
+            Atom { skeleton, letter, start, end, kind, script, marked: false, i_or_l: false, greek_capital: false };
         self.atoms.push(atom);
     }
 
-    fn mark_i_or_l(&mut self) {
-        if let Some(atom) = self.atoms.last_mut() {
+    fn push_ascii(&mut self, byte: u8, before: u8, start: usize, end: usize) {
+        let kind = ASCII[usize::from(byte & 0x7f)];
+        let skeleton = char::from(byte.to_ascii_lowercase());
+        let script = if matches!(kind, Kind::Letter(_)) { script::LATIN } else { 0 };
+        if script != 0 && !lookalike::has_twin(skeleton) {
+            self.evidence |= script;
+        }
+        self.push(kind, skeleton, skeleton, script, (start, end));
+        if is_i_or_l(before, byte)
+            && let Some(atom) = self.atoms.last_mut()
+        {
             atom.i_or_l = true;
         }
     }
 
-    fn push_ascii(&mut self, c: char, start: u32, end: u32) {
-        let range = (start, end);
-        let c = c.to_ascii_lowercase();
-        match c {
-            'a'..='z' => {
-                if !lookalike::has_twin(c) {
-                    self.evidence |= script::LATIN;
-                }
-                self.push(Kind::Letter(Writing::Spaced), c, c, script::LATIN, range);
-            }
-            '0'..='9' => self.push(Kind::Digit, c, c, 0, range),
-            ' ' | '\t' | '\n' | '\r' => self.push(Kind::Space, ' ', ' ', 0, range),
-            '@' | '$' => self.push(Kind::Strong, c, c, 0, range),
-            '!' | '|' | '+' => self.push(Kind::Weak, c, c, 0, range),
-            '.' | '-' | '_' | '*' | '~' => self.push(Kind::Joiner, c, c, 0, range),
-            _ => self.push(Kind::Stop, c, c, 0, range),
-        }
-    }
-
     /// Anything beyond ASCII: decompose, then push the parts over the same range.
-    fn push_wide(&mut self, c: char, start: u32, end: u32) {
+    fn push_wide(&mut self, c: char, start: usize, end: usize) {
         match c {
             // Most letters of these two decompose to themselves; the shortcut keeps Chinese and Korean fast.
             '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' => self.push_letter(c, start, end),
@@ -126,17 +152,17 @@ impl Folded {
         }
     }
 
-    fn push_part(&mut self, part: char, was_capital: bool, start: u32, end: u32) {
+    fn push_part(&mut self, part: char, was_capital: bool, start: usize, end: usize) {
         let c = lookalike::same_letter(part);
         if c.is_ascii() {
-            self.push_ascii(c, start, end);
+            self.push_ascii(c as u8, 0, start, end);
         } else if lookalike::invisible(c) {
             // Some invisible scalars come out of a decomposition.
         } else if is_combining_mark(c) {
             self.push_mark(c, start, end);
         } else if c == 'ß' {
-            self.push_ascii('s', start, end);
-            self.push_ascii('s', start, end);
+            self.push_ascii(b's', 0, start, end);
+            self.push_ascii(b's', 0, start, end);
         } else if c.is_alphabetic() {
             self.push_letter(c, start, end);
             if was_capital && lookalike::greek_capital_shape(c).is_some() {
@@ -150,7 +176,7 @@ impl Folded {
         }
     }
 
-    fn push_letter(&mut self, c: char, start: u32, end: u32) {
+    fn push_letter(&mut self, c: char, start: usize, end: usize) {
         let writing = lookalike::writing_of(c);
         if writing == Writing::Jamo && self.compose_with_last(c, end) {
             return;
@@ -168,7 +194,7 @@ impl Folded {
     }
 
     /// A combining mark: part of the letter before it, decoration of it, or a letter itself.
-    fn push_mark(&mut self, mark: char, start: u32, end: u32) {
+    fn push_mark(&mut self, mark: char, start: usize, end: usize) {
         if matches!(mark, '\u{3099}' | '\u{309a}') {
             self.compose_with_last(mark, end);
         } else if lookalike::decorates(mark) {
@@ -179,7 +205,7 @@ impl Folded {
     }
 
     /// Makes the last atom the composition of itself and `c`: kana with voice marks, Korean letters to syllables.
-    fn compose_with_last(&mut self, c: char, end: u32) -> bool {
+    fn compose_with_last(&mut self, c: char, end: usize) -> bool {
         let Some(last) = self.atoms.last_mut() else { return false };
         let Some(composed) = compose(last.letter, c) else { return false };
         (last.letter, last.skeleton, last.end) = (composed, composed, end);
@@ -189,7 +215,7 @@ impl Folded {
 
     /// Accents stay on the letter in Latin and Cyrillic, where they make other letters; elsewhere, and where there is
     /// no such letter, they are dropped.
-    fn decorate_last(&mut self, mark: char, end: u32) {
+    fn decorate_last(&mut self, mark: char, end: usize) {
         let Some(last) = self.atoms.last_mut() else { return };
         if !matches!(last.kind, Kind::Letter(_)) {
             return;

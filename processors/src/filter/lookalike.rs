@@ -31,7 +31,9 @@ pub(super) mod script {
 /// The script bit of a letter.
 pub(super) fn script_of(c: char) -> u8 {
     match c {
-        'a'..='z' | 'A'..='Z' | '\u{aa}'..='\u{2af}' | '\u{1d00}'..='\u{1dbf}' | '\u{1e00}'..='\u{1eff}' => script::LATIN,
+        'a'..='z' | 'A'..='Z' | '\u{aa}'..='\u{2af}' | '\u{1d00}'..='\u{1dbf}' | '\u{1e00}'..='\u{1eff}' => {
+            script::LATIN
+        }
         '\u{400}'..='\u{52f}' | '\u{1c80}'..='\u{1c8f}' | '\u{a640}'..='\u{a69f}' => script::CYRILLIC,
         '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => script::GREEK,
         '\u{530}'..='\u{58f}' | '\u{13a0}'..='\u{13ff}' | '\u{ab70}'..='\u{abbf}' => script::LESSER,
@@ -199,7 +201,7 @@ pub(super) fn leet(c: char, cyrillic: bool) -> Leet {
 }
 
 /// Scalars that show nothing: zero-width, bidi controls, soft hyphens, variation selectors, Hangul fillers, skin
-/// tones, tags, and the Arabic stretch. (Default_Ignorable_Code_Point and three more.)
+/// tones, tags, and the Arabic stretch. (`Default_Ignorable_Code_Point` and a few more.)
 pub(super) fn invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{640}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

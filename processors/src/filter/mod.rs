@@ -1,8 +1,8 @@
 //! The abuse filter: a pure function from a text and compiled word lists to a [`Verdict`].
 //!
-//! A text is folded once to atoms ([`fold`]), cut into words in at most five ways ([`reading`], [`words`]), and each reading
-//! goes once through one automaton over all lists ([`pattern`]). Every step is linear in the text's length,
-//! whatever the text; per match the work is bounded by the longest listed word.
+//! A text is folded once to atoms (`fold`), cut into words in at most five ways (`reading`, `words`), and each
+//! reading that is worth it goes through one automaton over all lists (`pattern`). Every step is linear in the
+//! text's length, whatever the text; per match the work is bounded by the longest listed word.
 //!
 //! What it sees through: case, compatibility forms, accents that are not the list's own, look-alikes of other
 //! alphabets, digits and symbols for letters, repeated letters, words spelled out with separators, punctuation inside
@@ -20,9 +20,9 @@ use thiserror::Error;
 
 use fold::{Atom, Folded, Kind, fold};
 use pattern::{Compiler, Hit, Hits, Patterns, Unusable, WORD_ATOMS_MAX};
-use reading::Style;
+use reading::{Glimpse, Hints, Reading, Screen, Sink, Style};
 
-/// What replaces each scalar of a masked word.
+/// What replaces each letter of a masked word.
 pub const MASK: char = '*';
 /// How often a text is masked again because masking let other words meet; then all of it is masked.
 const MASK_ROUNDS: usize = 4;
@@ -37,12 +37,15 @@ pub struct Filter {
 /// Why lists do not compile.
 #[derive(Debug, Error)]
 pub enum FilterError {
+    /// A word or phrase is longer than any that one means.
     #[error("word list {list:?}: word {index} has more than {WORD_ATOMS_MAX} characters")]
     WordTooLong {
+        /// The list's name.
         list: String,
-        /// Counted from 0.
+        /// The word's index, from 0.
         index: usize,
     },
+    /// The automaton would have more than some 2³¹ states.
     #[error("the word lists are too large for one automaton")]
     TooLarge(#[from] aho_corasick::BuildError),
 }
@@ -51,16 +54,23 @@ pub enum FilterError {
 /// also those of weaker action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// No listed word.
     Clean,
+    /// It passes as it is.
     Flagged {
+        /// Lists hit.
         lists: Vec<String>,
     },
-    /// `text` has no more scalars than the original.
+    /// It passes with the words of mask lists replaced.
     Masked {
+        /// What to show, no longer than the original in scalars, and itself without a word to mask.
         text: String,
+        /// Lists hit.
         lists: Vec<String>,
     },
+    /// It does not pass.
     Rejected {
+        /// Lists hit.
         lists: Vec<String>,
     },
 }
@@ -101,7 +111,8 @@ impl Filter {
     #[must_use]
     pub fn check(&self, text: &str) -> Verdict {
         let (folded, found) = self.scan(text);
-        let Some(action) = found.hits.iter().map(|hit| self.lists[hit.list].1).max_by_key(|&action| strength(action)) else {
+        let Some(action) = found.hits.iter().map(|hit| self.lists[hit.list].1).max_by_key(|&action| strength(action))
+        else {
             return Verdict::Clean;
         };
         let lists = self.names(&found.hits);
@@ -112,23 +123,45 @@ impl Filter {
         }
     }
 
+    /// Everything in the text that is listed. An ASCII text is screened before it is folded, and with nothing
+    /// peculiar in it that is all.
     fn scan(&self, text: &str) -> (Folded, Hits) {
-        let folded = fold(text);
         let mut found = Hits::default();
-        let (plain, hints) = reading::plain(&folded.atoms);
-        self.patterns.search(&folded, &plain, &mut found);
-        if hints.leet {
-            for style in [Style::Leet, Style::Trimmed] {
-                self.patterns.search(&folded, &words::words(&folded.atoms, style, 0), &mut found);
+        let mut hints = None;
+        if text.is_ascii() {
+            let mut screen = Screen::new(text.len());
+            let seen = reading::plain(fold::ascii(text), &mut screen);
+            if !self.patterns.suspects(&screen, &mut found) {
+                if seen == Hints::default() {
+                    return (Folded::default(), found);
+                }
+                hints = Some(seen);
             }
         }
+        let folded = fold(text);
+        let hints = hints.unwrap_or_else(|| self.look(&folded, Style::Plain, &mut found));
+        if hints.leet && self.look(&folded, Style::Leet, &mut found).trimmed {
+            self.look(&folded, Style::Trimmed, &mut found);
+        }
         if hints.joined {
-            self.patterns.search(&folded, &words::words(&folded.atoms, Style::Joined, 0), &mut found);
+            self.look(&folded, Style::Joined, &mut found);
         }
         if hints.spelled {
-            self.patterns.search(&folded, &words::spelled(&folded.atoms), &mut found);
+            self.look(&folded, Style::Spelled, &mut found);
         }
         (folded, found)
+    }
+
+    /// Searches one reading, and says which others may have more.
+    fn look(&self, folded: &Folded, style: Style, found: &mut Hits) -> Hints {
+        let mut screen = Screen::new(folded.atoms.len());
+        let hints = read(&folded.atoms, style, &mut screen);
+        if self.patterns.suspects(&screen, found) {
+            let mut reading = Reading::new(style, &folded.atoms);
+            read(&folded.atoms, style, &mut reading);
+            self.patterns.search(folded, &reading, found);
+        }
+        hints
     }
 
     fn names(&self, hits: &[Hit]) -> Vec<String> {
@@ -161,6 +194,19 @@ impl std::fmt::Debug for Filter {
     }
 }
 
+fn read(atoms: &[Atom], style: Style, sink: &mut impl Sink) -> Hints {
+    match style {
+        Style::Plain => reading::plain(atoms.iter().map(Glimpse::from), sink),
+        Style::Leet | Style::Trimmed | Style::Joined => {
+            Hints { trimmed: words::words(atoms, style, 0, sink), ..Hints::default() }
+        }
+        Style::Spelled => {
+            words::spelled(atoms, sink);
+            Hints::default()
+        }
+    }
+}
+
 fn strength(action: Action) -> u8 {
     match action {
         Action::Flag => 0,
@@ -173,8 +219,8 @@ fn strength(action: Action) -> u8 {
 fn covered(atoms: usize, hits: &[Hit]) -> Vec<bool> {
     let mut opened = vec![0_i32; atoms + 1];
     for hit in hits {
-        opened[hit.first as usize] += 1;
-        opened[hit.last as usize + 1] -= 1;
+        opened[hit.first] += 1;
+        opened[hit.last + 1] -= 1;
     }
     let mut depth = 0;
     let inside = opened[..atoms].iter().map(|step| {
@@ -190,7 +236,7 @@ fn replace(text: &str, atoms: &[Atom], covered: &[bool]) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut copied, mut after_covered) = (0, false);
     for (atom, &covered) in atoms.iter().zip(covered) {
-        let (start, end) = (atom.start as usize, atom.end as usize);
+        let (start, end) = (atom.start, atom.end);
         // Several atoms of one scalar (`ß`) get one star.
         if covered && start >= copied {
             if !after_covered {
@@ -207,3 +253,6 @@ fn replace(text: &str, atoms: &[Atom], covered: &[bool]) -> String {
     out.push_str(&text[copied..]);
     out
 }
+
+#[cfg(test)]
+mod tests;

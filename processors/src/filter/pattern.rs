@@ -11,7 +11,7 @@ use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 
 use super::fold::{Atom, Folded, Kind, fold};
 use super::lookalike::Writing;
-use super::reading::{BOUNDARY, EDGE, I_OR_L, Reading, Style, Unit};
+use super::reading::{BOUNDARY, EDGE, I_OR_L, Reading, STEP, Screen, Style, Unit, is_real};
 use super::words::words;
 
 /// Most atoms in a listed word or phrase. It bounds the work per match.
@@ -48,8 +48,7 @@ struct Spelling {
 impl Spelling {
     fn learn(&mut self, word: &[Atom]) {
         self.marked.extend(word.iter().filter(|a| a.marked).map(|a| a.letter));
-        let units = words(word, Style::Plain, 0).units;
-        for unit in units.iter().filter(|unit| unit.count == 2) {
+        for unit in read(word, Style::Plain, 0).units.iter().filter(|unit| unit.count == 2) {
             self.doubled.insert(unit.skeleton);
             if matches!(unit.skeleton, 'i' | 'l') {
                 self.doubled.insert(I_OR_L);
@@ -78,6 +77,7 @@ struct ListedUnit {
     count: u32,
     script: u8,
     marked: bool,
+    digits: u32,
 }
 
 /// A listed word in a text.
@@ -85,8 +85,8 @@ struct ListedUnit {
 pub(super) struct Hit {
     pub list: usize,
     /// Indices of the first and the last atom.
-    pub first: u32,
-    pub last: u32,
+    pub first: usize,
+    pub last: usize,
 }
 
 /// What a search found, and what it cost.
@@ -125,20 +125,18 @@ impl Compiler {
         if atoms.len() > WORD_ATOMS_MAX {
             return Err(Unusable::TooLong);
         }
-        let is_letter = |a: &Atom| matches!(a.kind, Kind::Letter(_) | Kind::Pictograph);
-        if !atoms.iter().any(is_letter) {
+        if !atoms.iter().any(is_real) {
             return Err(Unusable::NoLetter);
         }
         if let Some(spelling) = self.spellings.last_mut() {
             spelling.learn(&atoms);
         }
-        let letters_only: Vec<Atom> = atoms.iter().filter(|a| is_letter(a) || a.kind == Kind::Digit).copied().collect();
+        let letters_only: Vec<Atom> = atoms.iter().filter(|a| is_real(a) || a.kind == Kind::Digit).copied().collect();
         self.add_words(&atoms);
-        if letters_only.iter().all(|a| a.kind == Kind::Letter(Writing::Spaced)) {
-            let contracted = words(&letters_only, Style::Plain, 0);
-            if letters(&contracted) >= CONTRACTED_LETTERS_MIN {
-                self.add_words(&letters_only);
-            }
+        if letters_only.iter().all(|a| a.kind == Kind::Letter(Writing::Spaced))
+            && letters(&read(&letters_only, Style::Plain, 0)) >= CONTRACTED_LETTERS_MIN
+        {
+            self.add_words(&letters_only);
         }
         self.add_spelled(&letters_only);
         Ok(())
@@ -148,13 +146,13 @@ impl Compiler {
     fn add_words(&mut self, atoms: &[Atom]) {
         for style in [Style::Plain, Style::Leet] {
             for merge in merges(atoms, style) {
-                let reading = words(atoms, style, merge);
+                let reading = read(atoms, style, merge);
                 let Some((first, last)) = reading.units.first().zip(reading.units.last()) else { continue };
-                let mut key = reading.bytes.as_slice();
-                if begins_anywhere(atoms[first.first as usize].kind) {
+                let mut key = reading.bytes();
+                if begins_anywhere(atoms[first.first].kind) {
                     key = &key[1..];
                 }
-                if ends_anywhere(atoms[last.last as usize].kind) {
+                if ends_anywhere(atoms[last.last].kind) {
                     key = &key[..key.len() - 1];
                 }
                 self.insert(key.to_vec(), &reading, short_phrase(atoms, &reading));
@@ -167,14 +165,14 @@ impl Compiler {
         let spaced = atoms.iter().any(|a| a.kind == Kind::Letter(Writing::Spaced));
         let unspaced = atoms.iter().all(|a| a.kind == Kind::Letter(Writing::Unspaced));
         for merge in merges(atoms, Style::Leet) {
-            let reading = words(atoms, Style::Leet, merge);
+            let reading = read(atoms, Style::Leet, merge);
             let letters = letters(&reading);
             if letters < if spaced { 3 } else { 2 } {
                 continue;
             }
-            let mut key = String::from(BOUNDARY);
+            let mut key = String::from(STEP);
             for unit in &reading.units {
-                key.extend([unit.skeleton, BOUNDARY]);
+                key.extend([unit.skeleton, STEP]);
             }
             if letters <= SHORT_LETTERS && !unspaced {
                 key = format!("{EDGE}{key}{EDGE}");
@@ -190,14 +188,15 @@ impl Compiler {
             count: unit.count,
             script: unit.script,
             marked: unit.marked,
+            digits: unit.digits,
         };
         let candidate = Candidate {
             list,
             units: reading.units.iter().map(listed).collect(),
             letters: letters(reading),
             exact,
-            begins_anywhere: !key.starts_with(b" ") && !key.starts_with(&[EDGE as u8]),
-            ends_anywhere: !key.ends_with(b" ") && !key.ends_with(&[EDGE as u8]),
+            begins_anywhere: key.first().is_some_and(|&byte| byte > b' '),
+            ends_anywhere: key.last().is_some_and(|&byte| byte > b' '),
         };
         let candidates = self.patterns.entry(key).or_default();
         if !candidates.contains(&candidate) {
@@ -216,16 +215,27 @@ impl Compiler {
     }
 }
 
+fn read(atoms: &[Atom], style: Style, merge: u32) -> Reading<'_> {
+    let mut reading = Reading::new(style, atoms);
+    words(atoms, style, merge, &mut reading);
+    reading
+}
+
+fn word_count(reading: &Reading) -> u32 {
+    let words = reading.bytes().split(|&byte| byte == BOUNDARY as u8).filter(|word| !word.is_empty());
+    words.map(|_| 1).sum()
+}
+
 /// The sets of words in which `i` and `l` are to be merged: every subset of the words that have one.
 fn merges(atoms: &[Atom], style: Style) -> Vec<u32> {
-    let apart = words(atoms, style, 0).bytes;
-    let words = (0..u32::BITS).filter(|word| words(atoms, style, 1 << word).bytes != apart);
-    let words: Vec<u32> = words.map(|word| 1 << word).collect();
-    if words.len() > MERGED_WORDS_MAX {
+    let apart = read(atoms, style, 0);
+    let bits = (0..word_count(&apart).min(u32::BITS)).map(|word| 1 << word);
+    let bits: Vec<u32> = bits.filter(|&bit| read(atoms, style, bit).bytes() != apart.bytes()).collect();
+    if bits.len() > MERGED_WORDS_MAX {
         return vec![0, u32::MAX];
     }
-    let subset = |n: usize| words.iter().enumerate().filter(|(i, _)| n >> i & 1 == 1).map(|(_, bit)| bit).sum();
-    (0..1_usize << words.len()).map(subset).collect()
+    let subset = |n: usize| bits.iter().enumerate().filter(|(i, _)| n >> i & 1 == 1).map(|(_, bit)| bit).sum();
+    (0..1_usize << bits.len()).map(subset).collect()
 }
 
 fn letters(reading: &Reading) -> u32 {
@@ -236,9 +246,11 @@ fn solid(atoms: &[Atom]) -> impl Iterator<Item = char> {
     atoms.iter().filter(|a| a.kind != Kind::Space).map(|a| a.skeleton)
 }
 
+/// What a phrase of few letters must look like to the separator.
 fn short_phrase(atoms: &[Atom], reading: &Reading) -> Option<Vec<char>> {
-    let words = reading.bytes.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).count();
-    (words > 1 && letters(reading) <= SHORT_LETTERS).then(|| solid(atoms).collect())
+    let (first, last) = reading.units.first().zip(reading.units.last())?;
+    let separated = atoms[first.first..=last.last].iter().any(|a| !is_real(a) && a.kind != Kind::Digit);
+    (separated && letters(reading) <= SHORT_LETTERS).then(|| solid(atoms).collect())
 }
 
 fn begins_anywhere(kind: Kind) -> bool {
@@ -250,14 +262,20 @@ fn ends_anywhere(kind: Kind) -> bool {
 }
 
 impl Patterns {
+    /// Whether a reading has anything that is worth a [`Patterns::search`].
+    pub fn suspects(&self, screen: &Screen, found: &mut Hits) -> bool {
+        found.work += screen.bytes.len();
+        self.automaton.as_ref().is_some_and(|automaton| automaton.is_match(&screen.bytes))
+    }
+
     /// Adds to `found` the listed words in one reading of `text`.
     pub fn search(&self, text: &Folded, reading: &Reading, found: &mut Hits) {
         let Some(automaton) = &self.automaton else { return };
-        found.work += reading.bytes.len();
+        found.work += reading.bytes().len();
         let mut at = 0;
         // Matches come in the order of their ends, so the units are walked once.
-        for hit in automaton.find_overlapping_iter(&reading.bytes) {
-            while reading.units.get(at + 1).is_some_and(|next| next.end as usize <= hit.end()) {
+        for hit in automaton.find_overlapping_iter(reading.bytes()) {
+            while reading.units.get(at + 1).is_some_and(|next| next.end <= hit.end()) {
                 at += 1;
             }
             for candidate in &self.candidates[hit.pattern().as_usize()] {
@@ -337,16 +355,17 @@ fn marks_agree(listed: &ListedUnit, found: &Unit, letters: u32, spelling: &Spell
     !listed.marked || letters >= BARE_LETTERS_MIN
 }
 
-/// Numbers are no words: one letter at least, and more letters than digits in a short word (`A55` is a road) and
-/// where the text had to be put together.
+/// Numbers are no words: one letter at least, and more letters than digits for letters in a short word (`A55` is a
+/// road) and where the text had to be put together.
 fn is_lettered(candidate: &Candidate, units: &[Unit], style: Style) -> bool {
     let real: u32 = units.iter().map(|unit| unit.real).sum();
-    let digits: u32 = units.iter().map(|unit| unit.digits).sum();
+    let disguises = candidate.units.iter().zip(units).map(|(listed, unit)| unit.digits.saturating_sub(listed.digits));
+    let digits: u32 = disguises.sum();
     let strict = candidate.letters <= SHORT_LETTERS || matches!(style, Style::Joined | Style::Spelled);
     real > if strict { digits } else { 0 }
 }
 
 fn is_exactly(exact: &[char], units: &[Unit], text: &Folded) -> bool {
     let (Some(first), Some(last)) = (units.first(), units.last()) else { return false };
-    solid(&text.atoms[first.first as usize..=last.last as usize]).eq(exact.iter().copied())
+    solid(&text.atoms[first.first..=last.last]).eq(exact.iter().copied())
 }

@@ -3,15 +3,17 @@
 //! A reading is a byte string for the automaton: skeletons in UTF-8 with repeated letters collapsed, words
 //! separated by [`BOUNDARY`]. Each of its letters is a [`Unit`], which leads back to the text. [`Style::Plain`] is
 //! made for every text; it notices whether one of the others could see more, so that ordinary texts are read once.
-//! The number of readings is a constant (five), and each is linear in the text.
+//! The number of readings is a constant (five), and each is linear in the text; each is
+//! first made as a mere [`Screen`].
 
 use super::fold::{Atom, Kind};
 use super::lookalike::Writing;
 
 /// Between two words, at the start and at the end.
 pub(super) const BOUNDARY: char = ' ';
-/// Around a run of single letters in the spelled reading.
+/// Around a run of single letters in the spelled reading, and between its letters: no whole word begins there.
 pub(super) const EDGE: char = '\u{1}';
+pub(super) const STEP: char = '\u{2}';
 /// `i`, `l`, and what can be either, in a word that has such. (Nothing else in a reading is a capital.)
 pub(super) const I_OR_L: char = 'I';
 
@@ -25,7 +27,7 @@ pub(super) enum Style {
     Trimmed,
     /// Like leet, but `.`, `-`, `_`, `*` and `~` inside a word are not there: `he-ck`.
     Joined,
-    /// Only runs of words that are one letter each, every letter between boundaries, every run between edges:
+    /// Only runs of words that are one letter each, every letter between steps, every run between edges:
     /// `h e c k`, `h.3.c.k`, `h ee c k`, and `h e e c k`, where the two `e` become one unit.
     Spelled,
 }
@@ -38,8 +40,8 @@ pub(super) struct Unit {
     pub letter: char,
     pub count: u32,
     /// Index of the first and the last atom.
-    pub first: u32,
-    pub last: u32,
+    pub first: usize,
+    pub last: usize,
     /// Scripts of its letters; 0 if it stands for a letter without being one.
     pub script: u8,
     pub marked: bool,
@@ -47,22 +49,127 @@ pub(super) struct Unit {
     pub real: u32,
     pub digits: u32,
     /// Index in the reading's bytes after it.
-    pub end: u32,
+    pub end: usize,
 }
 
+/// Takes a reading as it is made.
+pub(super) trait Sink {
+    /// Ends a word.
+    fn separate(&mut self, by: char);
+    /// Adds the atom at index `at`, read as `skeleton`. Says whether it begins a unit, that is, does not repeat.
+    fn letter(&mut self, at: usize, skeleton: char) -> bool;
+    /// Lets a letter repeat the last one, of this skeleton, although the words between them are separated.
+    fn reopen(&mut self, skeleton: char);
+}
+
+/// A reading's bytes: enough to see that there is nothing to find.
 #[derive(Debug)]
-pub(super) struct Reading {
-    pub style: Style,
+pub(super) struct Screen {
     pub bytes: Vec<u8>,
+    last: Option<char>,
+}
+
+/// A reading with the way back to the text.
+#[derive(Debug)]
+pub(super) struct Reading<'a> {
+    pub style: Style,
+    pub atoms: &'a [Atom],
     pub units: Vec<Unit>,
-    /// The last unit can go on.
-    pub open: bool,
+    screen: Screen,
+}
+
+impl Screen {
+    pub fn new(capacity: usize) -> Self {
+        let mut screen = Self { bytes: Vec::with_capacity(capacity + 2), last: None };
+        screen.separate(BOUNDARY);
+        screen
+    }
+}
+
+impl Sink for Screen {
+    #[inline]
+    fn separate(&mut self, by: char) {
+        let by = by as u8;
+        if self.bytes.last() != Some(&by) {
+            self.bytes.push(by);
+        }
+        self.last = None;
+    }
+
+    #[inline]
+    fn letter(&mut self, _at: usize, skeleton: char) -> bool {
+        if self.last == Some(skeleton) {
+            return false;
+        }
+        if skeleton.is_ascii() {
+            self.bytes.push(skeleton as u8);
+        } else {
+            self.bytes.extend_from_slice(skeleton.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        self.last = Some(skeleton);
+        true
+    }
+
+    fn reopen(&mut self, skeleton: char) {
+        self.last = Some(skeleton);
+    }
+}
+
+impl<'a> Reading<'a> {
+    pub fn new(style: Style, atoms: &'a [Atom]) -> Self {
+        Self { style, atoms, units: Vec::with_capacity(atoms.len()), screen: Screen::new(atoms.len()) }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.screen.bytes
+    }
+}
+
+impl Sink for Reading<'_> {
+    fn separate(&mut self, by: char) {
+        self.screen.separate(by);
+    }
+
+    fn letter(&mut self, at: usize, skeleton: char) -> bool {
+        let begins = self.screen.letter(at, skeleton);
+        let atom = &self.atoms[at];
+        let same = atom.skeleton == skeleton;
+        if begins {
+            self.units.push(Unit {
+                skeleton,
+                letter: if same { atom.letter } else { skeleton },
+                count: 0,
+                first: at,
+                last: at,
+                script: 0,
+                marked: atom.marked && same,
+                real: 0,
+                digits: 0,
+                end: self.screen.bytes.len(),
+            });
+        }
+        if let Some(unit) = self.units.last_mut() {
+            unit.count += 1;
+            unit.last = at;
+            unit.script |= atom.script;
+            unit.real += u32::from(is_real(atom));
+            unit.digits += u32::from(atom.kind == Kind::Digit);
+        }
+        begins
+    }
+
+    fn reopen(&mut self, skeleton: char) {
+        self.screen.reopen(skeleton);
+    }
 }
 
 /// What else is worth reading.
+#[expect(clippy::struct_excessive_bools, reason = "a set of styles")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hints {
     pub leet: bool,
+    /// Only the leet reading tells.
+    pub trimmed: bool,
     pub joined: bool,
     pub spelled: bool,
 }
@@ -75,87 +182,74 @@ pub(super) enum Group {
     Pictograph,
 }
 
-impl Reading {
-    pub fn start(style: Style, capacity: usize) -> Self {
-        let (bytes, units) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
-        let mut reading = Self { style, bytes, units, open: false };
-        reading.separate(BOUNDARY);
-        reading
-    }
+/// As much of an atom as the plain reading needs.
+#[derive(Clone, Copy)]
+pub(super) struct Glimpse {
+    pub kind: Kind,
+    pub skeleton: char,
+    pub i_or_l: bool,
+}
 
-    pub fn separate(&mut self, by: char) {
-        let by = u32::from(by) as u8;
-        if self.bytes.last() != Some(&by) {
-            self.bytes.push(by);
-        }
-        self.open = false;
-    }
-
-    /// Adds an atom that reads as `skeleton` and `letter`, to the last unit if it repeats it.
-    #[inline]
-    pub fn letter(&mut self, at: usize, atom: &Atom, skeleton: char, letter: char) {
-        let at = at as u32;
-        let (real, digits) = (u32::from(is_real(atom)), u32::from(atom.kind == Kind::Digit));
-        if self.open
-            && let Some(unit) = self.units.last_mut().filter(|unit| unit.skeleton == skeleton)
-        {
-            unit.count += 1;
-            unit.last = at;
-            unit.script |= atom.script;
-            unit.real += real;
-            unit.digits += digits;
-            return;
-        }
-        if skeleton.is_ascii() {
-            self.bytes.push(skeleton as u8);
-        } else {
-            self.bytes.extend_from_slice(skeleton.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-        self.open = true;
-        self.units.push(Unit {
-            skeleton,
-            letter,
-            count: 1,
-            first: at,
-            last: at,
-            script: atom.script,
-            marked: atom.marked && skeleton != I_OR_L,
-            real,
-            digits,
-            end: self.bytes.len() as u32,
-        });
+impl From<&Atom> for Glimpse {
+    fn from(atom: &Atom) -> Self {
+        Self { kind: atom.kind, skeleton: atom.skeleton, i_or_l: atom.i_or_l }
     }
 }
 
 /// The plain reading, and what it saw that another reading might read differently.
-pub(super) fn plain(atoms: &[Atom]) -> (Reading, Hints) {
-    let mut reading = Reading::start(Style::Plain, atoms.len() + 2);
+pub(super) fn plain(atoms: impl Iterator<Item = Glimpse>, sink: &mut impl Sink) -> Hints {
     let mut hints = Hints::default();
     let mut group = None;
     let mut glue = Glue::default();
-    let (mut word_units, mut singles) = (0, 0);
-    for (at, atom) in atoms.iter().enumerate() {
+    let mut singles = Singles::default();
+    for (at, atom) in atoms.enumerate() {
         glue.step(atom, &mut hints);
         let next = group_of(atom.kind);
-        if group.is_some() && next != group {
-            let units = reading.units.len() - word_units;
-            singles = if units == 1 { singles + 1 } else { 0 };
-            hints.spelled |= singles > 1;
-        }
         if next != group {
-            reading.separate(BOUNDARY);
-            word_units = reading.units.len();
+            hints.spelled |= singles.end_of_word(group);
+            sink.separate(BOUNDARY);
             group = next;
         }
         if next.is_some() {
-            reading.letter(at, atom, atom.skeleton, atom.letter);
+            singles.letter(sink.letter(at, atom.skeleton));
         }
     }
-    hints.spelled |= singles > 0 && group.is_some() && reading.units.len() - word_units == 1;
-    reading.separate(BOUNDARY);
-    (reading, hints)
+    hints.spelled |= singles.end_of_word(group);
+    sink.separate(BOUNDARY);
+    hints
 }
 
+/// Notices words of one letter that follow each other, as the plain reading goes by.
+#[derive(Default)]
+struct Singles {
+    /// Of the word being read.
+    units: usize,
+    letters: usize,
+    /// Of the words of one letter before it.
+    words_before: usize,
+    letters_before: usize,
+}
+
+impl Singles {
+    #[inline]
+    fn letter(&mut self, begins: bool) {
+        self.units += usize::from(begins);
+        self.letters += 1;
+    }
+
+    /// Whether a spelled-out word may end with the word that ends here: two letters suffice in Chinese and Korean.
+    fn end_of_word(&mut self, group: Option<Group>) -> bool {
+        let Some(group) = group else { return false };
+        let single = self.units == 1;
+        (self.words_before, self.letters_before) =
+            if single { (self.words_before + 1, self.letters_before + self.letters) } else { (0, 0) };
+        (self.units, self.letters) = (0, 0);
+        let letters_min = if matches!(group, Group::Word(Writing::Spaced) | Group::Number) { 3 } else { 2 };
+        self.words_before > 1 && self.letters_before >= letters_min
+    }
+}
+
+/// Groups when digits are numbers and symbols separate.
 pub(super) fn group_of(kind: Kind) -> Option<Group> {
     match kind {
         Kind::Letter(writing) => Some(Group::Word(writing)),
@@ -188,7 +282,7 @@ enum Glue {
 
 impl Glue {
     #[inline]
-    fn step(&mut self, atom: &Atom, hints: &mut Hints) {
+    fn step(&mut self, atom: Glimpse, hints: &mut Hints) {
         *self = match (atom.kind, &self) {
             (Kind::Letter(_), before) => {
                 hints.leet |= matches!(before, Self::Digit | Self::Weak) || atom.i_or_l;

@@ -4,34 +4,35 @@ use std::ops::Range;
 
 use super::fold::{Atom, Kind};
 use super::lookalike::{Leet, Writing, leet, script};
-use super::reading::{BOUNDARY, EDGE, Group, I_OR_L, Reading, Style, group_of, is_real, leet_group_of};
+use super::reading::{BOUNDARY, EDGE, Group, I_OR_L, STEP, Sink, Style, group_of, is_real, leet_group_of};
 
 /// Most separators between two letters of a spelled-out word.
 const SPELLED_GAP: usize = 8;
 /// Most joiners in a row between two parts of a word.
 const JOINERS: usize = 2;
 
-/// One of the readings of whole words. `merge` names, by number from the left, words in which `i` and `l` are
-/// to be one letter although nothing in them is ambiguous; texts have none, words of a list need them.
-pub(super) fn words(atoms: &[Atom], style: Style, merge: u32) -> Reading {
-    let reading = Reading::start(style, atoms.len() + 2);
-    let mut words = Words { atoms, style, merge, number: 0, reading, word: Vec::new() };
+/// Reads whole words in a style. `merge` names, by number from the left, words in which `i` and `l` are to be one
+/// letter although nothing in them is ambiguous; texts have none, words of a list need them. Says whether
+/// [`Style::Trimmed`] would read anything that this style does not.
+pub(super) fn words(atoms: &[Atom], style: Style, merge: u32, sink: &mut impl Sink) -> bool {
+    let mut words = Words { atoms, style, merge, number: 0, sink, word: Vec::new(), trimmable: false };
     words.read();
-    words.reading
+    words.trimmable
 }
 
-struct Words<'a> {
+struct Words<'a, S> {
     atoms: &'a [Atom],
     style: Style,
     merge: u32,
     /// Number of words with a letter so far.
     number: u32,
-    reading: Reading,
+    sink: &'a mut S,
     /// Atoms of the word being read, reused.
     word: Vec<usize>,
+    trimmable: bool,
 }
 
-impl Words<'_> {
+impl<S: Sink> Words<'_, S> {
     fn read(&mut self) {
         let mut group = None;
         let mut at = 0;
@@ -64,8 +65,8 @@ impl Words<'_> {
         }
     }
 
-    /// Number of joiners at `at` that are as good as absent: at most two (three dots are an
-    /// ellipsis), then a letter; stars, of which masks are made, only by ones.
+    /// Number of joiners at `at` that are as good as absent: at most two (three dots are an ellipsis), then a letter;
+    /// stars, of which masks are made, only by ones.
     fn joiners(&self, at: usize) -> usize {
         let run = self.atoms[at..].iter().take(JOINERS + 1).take_while(|a| a.kind == Kind::Joiner).count();
         let stars = self.atoms[at..at + run].iter().filter(|a| a.skeleton == '*').count();
@@ -81,35 +82,49 @@ impl Words<'_> {
     }
 
     fn write(&mut self, word: &[usize]) {
-        self.reading.separate(BOUNDARY);
-        if word.is_empty() {
+        self.sink.separate(BOUNDARY);
+        let atoms = self.atoms;
+        if self.merge == 0 && word.iter().all(|&at| is_real(&atoms[at]) && !atoms[at].i_or_l) {
+            // The usual case, which needs no alphabet.
+            for &at in word {
+                self.sink.letter(at, atoms[at].skeleton);
+            }
+            self.sink.separate(BOUNDARY);
             return;
         }
-        let atoms = self.atoms;
-        if word.iter().any(|&at| is_real(&atoms[at])) {
-            let forced = 1_u32.checked_shl(self.number).is_some_and(|bit| self.merge & bit != 0);
-            self.number += 1;
-            let alphabet = Alphabet::of(word.iter().map(|&at| &atoms[at]), self.style, forced);
-            for &at in word {
-                let (skeleton, letter) = alphabet.read(&atoms[at]);
-                self.reading.letter(at, &atoms[at], skeleton, letter);
-            }
-        } else {
+        let Some(core) = core(word, atoms) else {
             // A word of digits and symbols only is a number, not a word.
             for &at in word.iter().filter(|&&at| atoms[at].kind == Kind::Digit) {
-                self.reading.letter(at, &atoms[at], atoms[at].skeleton, atoms[at].letter);
+                self.sink.letter(at, atoms[at].skeleton);
             }
+            self.sink.separate(BOUNDARY);
+            return;
+        };
+        let inner = core.iter().filter(|&&at| !is_real(&atoms[at])).count();
+        let weak = core.iter().any(|&at| atoms[at].kind == Kind::Weak);
+        self.trimmable |= weak || (inner > 0 && core.len() < word.len());
+        let forced = 1_u32.checked_shl(self.number).is_some_and(|bit| self.merge & bit != 0);
+        self.number += 1;
+        let alphabet = Alphabet::of(word.iter().map(|&at| &atoms[at]), self.style, forced);
+        for &at in word {
+            self.sink.letter(at, alphabet.read(&atoms[at]));
         }
-        self.reading.separate(BOUNDARY);
+        self.sink.separate(BOUNDARY);
     }
+}
+
+/// The word from its first to its last real letter.
+fn core<'a>(word: &'a [usize], atoms: &[Atom]) -> Option<&'a [usize]> {
+    let real = |&at: &usize| is_real(&atoms[at]);
+    Some(&word[word.iter().position(real)?..=word.iter().rposition(real)?])
 }
 
 /// Cuts from both ends what cannot be a letter there. A word without letters is left alone.
 fn trim<'a>(word: &'a [usize], atoms: &[Atom], style: Style) -> &'a [usize] {
-    let keep = |&at: &usize| match style {
-        Style::Plain | Style::Leet | Style::Joined | Style::Spelled => atoms[at].kind != Kind::Weak,
-        Style::Trimmed => is_real(&atoms[at]),
-    };
+    if style == Style::Trimmed {
+        return core(word, atoms).unwrap_or(word);
+    }
+    let keep = |&at: &usize| atoms[at].kind != Kind::Weak;
     match (word.iter().position(keep), word.iter().rposition(keep)) {
         (Some(first), Some(last)) => &word[first..=last],
         _ => word,
@@ -139,26 +154,22 @@ impl Alphabet {
         Self { leet: leet_style, merged, cyrillic }
     }
 
-    /// Skeleton and letter.
-    fn read(self, atom: &Atom) -> (char, char) {
+    /// The skeleton.
+    fn read(self, atom: &Atom) -> char {
         if is_real(atom) {
-            return if self.merged && matches!(atom.skeleton, 'i' | 'l') {
-                (I_OR_L, I_OR_L)
-            } else {
-                (atom.skeleton, atom.letter)
-            };
+            let either = self.merged && matches!(atom.skeleton, 'i' | 'l');
+            return if either { I_OR_L } else { atom.skeleton };
         }
         match leet(atom.skeleton, self.cyrillic) {
-            Leet::Letter(c) if self.leet => (c, c),
-            Leet::IOrL if self.merged => (I_OR_L, I_OR_L),
-            _ => (atom.skeleton, atom.letter),
+            Leet::Letter(c) if self.leet => c,
+            Leet::IOrL if self.merged => I_OR_L,
+            _ => atom.skeleton,
         }
     }
 }
 
 /// The spelled reading.
-pub(super) fn spelled(atoms: &[Atom]) -> Reading {
-    let mut reading = Reading::start(Style::Spelled, 16);
+pub(super) fn spelled(atoms: &[Atom], sink: &mut impl Sink) {
     let mut run: Vec<Range<usize>> = Vec::new();
     let mut at = 0;
     while at < atoms.len() {
@@ -172,15 +183,14 @@ pub(super) fn spelled(atoms: &[Atom]) -> Reading {
         let single = atoms[word.clone()].iter().all(|a| a.skeleton == atoms[word.start].skeleton);
         let near = run.last().is_some_and(|last| skippable(&atoms[last.end..word.start]));
         if !single || !near {
-            write_run(&mut reading, atoms, &run);
+            write_runs(sink, atoms, &run);
             run.clear();
         }
         if single {
             run.push(word);
         }
     }
-    write_run(&mut reading, atoms, &run);
-    reading
+    write_runs(sink, atoms, &run);
 }
 
 /// Whether what stands between two letters can be overlooked. More than one star is a mask.
@@ -188,19 +198,32 @@ fn skippable(gap: &[Atom]) -> bool {
     gap.len() <= SPELLED_GAP && gap.iter().filter(|a| a.skeleton == '*').count() <= 1
 }
 
-fn write_run(reading: &mut Reading, atoms: &[Atom], run: &[Range<usize>]) {
+/// Writes a run as a whole and, if only some of its letters are between spaces, also the parts that are not: in
+/// `a d.a.r` the word is the whole of its part.
+fn write_runs(sink: &mut impl Sink, atoms: &[Atom], run: &[Range<usize>]) {
+    write_run(sink, atoms, run);
+    let spaced = |a: &Range<usize>, b: &Range<usize>| atoms[a.end..b.start].iter().any(|a| a.kind == Kind::Space);
+    for part in run.chunk_by(|a, b| !spaced(a, b)).filter(|part| part.len() < run.len()) {
+        write_run(sink, atoms, part);
+    }
+}
+
+fn write_run(sink: &mut impl Sink, atoms: &[Atom], run: &[Range<usize>]) {
     if run.len() < 2 {
         return;
     }
     let alphabet = Alphabet::of(run.iter().flat_map(|word| &atoms[word.clone()]), Style::Leet, false);
-    reading.separate(EDGE);
-    reading.separate(BOUNDARY);
+    let mut last = None;
+    sink.separate(EDGE);
+    sink.separate(STEP);
     for at in run.iter().flat_map(Clone::clone) {
-        let (skeleton, letter) = alphabet.read(&atoms[at]);
-        // The boundary after the last unit is written already, yet a repeated letter still belongs to it.
-        reading.open = reading.units.last().is_some_and(|unit| unit.first as usize >= run[0].start);
-        reading.letter(at, &atoms[at], skeleton, letter);
-        reading.separate(BOUNDARY);
+        let skeleton = alphabet.read(&atoms[at]);
+        if last == Some(skeleton) {
+            sink.reopen(skeleton);
+        }
+        sink.letter(at, skeleton);
+        sink.separate(STEP);
+        last = Some(skeleton);
     }
-    reading.separate(EDGE);
+    sink.separate(EDGE);
 }

@@ -2,7 +2,7 @@
 //!
 //! A fact is a value under a key, and every event sets the facts it changes to absolute values, so that folding an
 //! event twice is folding it once. The Redis view stores them; a processor keeps those of the partition's later events
-//! on top (its overlay). Both use [`changes`], so they cannot disagree.
+//! on top (its overlay). Both use [`changes`], so they cannot disagree. [`load`] reads them from the view.
 
 use bincode::{Decode, Encode};
 use natter_schemas::command::{Body, Kind, Origin, Visibility};
@@ -12,6 +12,8 @@ use natter_schemas::limits::{REFS_KEPT, REFS_RECENT_MS};
 use natter_schemas::names::{ExternalId, Ref, Tenant, UserId};
 use natter_schemas::outcome::{Accepted, Answered};
 use natter_schemas::policy::PolicyHash;
+
+pub use crate::redis::{Loaded, load};
 
 /// What a fact is about. All keys of one command's facts lie in its partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,115 @@
+// A running Natter for the page's test: started by its binary, stopped by signals, asked over HTTP.
+
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+
+const TENANT = "demo";
+/** The first start on a bare machine fetches the backends. */
+const START_MS = 600_000;
+const STOP_MS = 15_000;
+
+export class Natter {
+  /** @param {string} binary `natter`; @param {string} data its data folder */
+  constructor(binary, data) {
+    Object.assign(this, { binary, data, port: 0, child: null, http: null });
+  }
+
+  /** Starts it (the second time on the same port) and waits until it says that it is ready. */
+  async start() {
+    const options = ["up", "--json", "--data", this.data, "--port", String(this.port)];
+    this.child = spawn(this.binary, options, { stdio: ["ignore", "pipe", "inherit"] });
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), START_MS);
+    let ready = null;
+    for await (const line of createInterface(this.child.stdout)) {
+      if (line.startsWith("{") && (ready = JSON.parse(line)).ready) break;
+    }
+    clearTimeout(timer);
+    if (!ready?.ready) throw new Error(`${this.binary} ${options.join(" ")} ended before it was ready`);
+    this.child.stdout.resume();
+    this.http = new URL(ready.http).origin;
+    this.port = Number(new URL(ready.http).port);
+  }
+
+  /** Asks it to stop and waits until it did. */
+  async stop() {
+    if (!this.child || this.child.exitCode !== null) return;
+    const ended = once(this.child, "exit");
+    this.child.kill("SIGTERM");
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), STOP_MS);
+    await ended;
+    clearTimeout(timer);
+  }
+
+  /** Halts the process where it is: everything that is sent to it waits. */
+  halt() {
+    this.child.kill("SIGSTOP");
+  }
+
+  /** Lets it go on. */
+  goOn() {
+    this.child.kill("SIGCONT");
+  }
+
+  /** A token for a user, by `natter token`. */
+  async token(user, ...more) {
+    const options = ["token", "--data", this.data, "--tenant", TENANT, "--user", user, ...more];
+    const { stdout } = await promisify(execFile)(this.binary, options);
+    return stdout.trim();
+  }
+
+  /** A user who talks over HTTP. */
+  async user(name) {
+    return new User(this, await this.token(name));
+  }
+}
+
+let refs = 0;
+
+class User {
+  constructor(natter, token) {
+    Object.assign(this, { natter, token });
+  }
+
+  /** A command, tried again while it is refused for the moment; its answer. */
+  async command(cmd, fields) {
+    const ref = `test-${process.pid}-${(refs += 1)}`;
+    for (let tries = 0; tries < 60; tries += 1) {
+      const body = JSON.stringify({ id: "1", cmd, ref, ...(tries > 0 ? { resend: true } : {}), ...fields });
+      const reply = await this.#fetch("v1/commands", { method: "POST", body });
+      if (reply.ok) return reply.ok;
+      if (!reply.error?.retry_after_ms) throw new Error(`${cmd}: ${JSON.stringify(reply)}`);
+      await new Promise((resolve) => setTimeout(resolve, reply.error.retry_after_ms));
+    }
+    throw new Error(`${cmd}: refused for too long`);
+  }
+
+  send(conversation, text) {
+    return this.command("message.send", { conversation, text });
+  }
+
+  /** All messages of a conversation, page by page from the first. */
+  async history(conversation) {
+    const messages = [];
+    for (let more = true; more;) {
+      const after = messages.at(-1)?.seq ?? 0;
+      const page = await this.get(`v1/conversations/${conversation}/messages?after=${after}&limit=200`);
+      if (!page.messages) throw new Error(JSON.stringify(page));
+      messages.push(...page.messages);
+      more = page.more_after;
+    }
+    return messages;
+  }
+
+  /** A read. */
+  get(path) {
+    return this.#fetch(path);
+  }
+
+  async #fetch(path, options = {}) {
+    const headers = { authorization: `Bearer ${this.token}`, "content-type": "application/json" };
+    const response = await fetch(`${this.natter.http}/${path}`, { ...options, headers });
+    return response.json();
+  }
+}

@@ -1,0 +1,79 @@
+//! What an operator decides about a gateway.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use natter_nats::clock::{SharedClock, SystemClock};
+
+use crate::auth::TenantKeys;
+
+/// How a gateway behaves.
+#[derive(Clone)]
+pub struct GatewayConfig {
+    /// The keys of the tenants' tokens.
+    pub keys: Arc<TenantKeys>,
+    /// Origins (`https://app.example`) of pages that may connect beside the gateway's own, and that HTTP answers (CORS).
+    pub origins: Vec<String>,
+    /// Commands of one session; not of a service's.
+    pub session_rate: Rate,
+    /// Commands of one user over all sessions and HTTP; not of a service's.
+    pub user_rate: Rate,
+    /// How often the server pings; a session that is silent for two intervals is closed.
+    pub ping_interval: Duration,
+    /// How long the drain may take in all.
+    pub drain_deadline: Duration,
+    /// Over how long the sessions are closed when the server drains, so that they do not all come back at once.
+    pub drain_spread: Duration,
+    /// Says what time it is.
+    pub clock: SharedClock,
+}
+
+/// So many a second, and so many at once after a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Refilled every second.
+    pub per_second: NonZeroU32,
+    /// Saved up at most.
+    pub burst: NonZeroU32,
+}
+
+impl Rate {
+    /// `per_second` and `burst`; 0 counts as 1.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        let at_least_one = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        Self { per_second: at_least_one(per_second), burst: at_least_one(burst) }
+    }
+}
+
+impl GatewayConfig {
+    /// The defaults, with these keys.
+    pub fn new(keys: TenantKeys) -> Self {
+        Self {
+            keys: Arc::new(keys),
+            origins: Vec::new(),
+            session_rate: Rate::new(50, 200),
+            user_rate: Rate::new(100, 400),
+            ping_interval: Duration::from_secs(25),
+            drain_deadline: Duration::from_secs(8),
+            drain_spread: Duration::from_secs(1),
+            clock: SystemClock::shared(),
+        }
+    }
+}
+
+impl fmt::Debug for GatewayConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("GatewayConfig")
+            .field("keys", &self.keys)
+            .field("origins", &self.origins)
+            .field("session_rate", &self.session_rate)
+            .field("user_rate", &self.user_rate)
+            .field("ping_interval", &self.ping_interval)
+            .field("drain_deadline", &self.drain_deadline)
+            .field("drain_spread", &self.drain_spread)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,283 @@
+//! One task per partition: takes its live feed in order, answers commands, and hands events to sessions. It alone owns
+//! the partition's routing, so nothing is locked over all sessions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use natter_nats::{Answer, Claimed, LiveBatch, LiveItem, LogError, Publisher, SignalFeed, SignalSender, Waiter as _};
+use natter_schemas::codec::OutcomeBatch;
+use natter_schemas::error::CloseCode;
+use natter_schemas::event::Placed;
+use natter_schemas::id::ConversationId;
+use natter_schemas::position::Position;
+use natter_schemas::signal::PlacedSignal;
+use natter_schemas::wire::client::Signal;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::commands::Waiting;
+use crate::handle::SessionHandle;
+use crate::rooms::{Recipient as _, Rooms};
+use crate::telemetry::Meters;
+
+/// Requests that wait for one partition's task; sessions that open or close wait their turn, signals are dropped.
+const REQUESTS_MAX: usize = 1024;
+
+/// The tasks of all partitions, as sessions reach them.
+#[derive(Debug, Clone)]
+pub struct Routing {
+    partitions: Arc<[mpsc::Sender<Request>]>,
+}
+
+/// What a session wants of a partition's task.
+#[derive(Debug)]
+pub enum Request {
+    /// Note from now on what changes for this session's user; answered with the position from which on.
+    Register(Arc<SessionHandle>, oneshot::Sender<Position>),
+    /// Show the session what happens from now on.
+    Open(Open),
+    /// The session is gone.
+    Close(u64),
+    /// Pass a signal on, if it comes from a member.
+    Signal(Arc<SessionHandle>, ConversationId, Signal),
+}
+
+/// A session that opens.
+#[derive(Debug)]
+pub struct Open {
+    session: u64,
+    conversations: Vec<u64>,
+    /// What the view showed when it gave the conversations.
+    shown: Position,
+    /// Told the position from which on events are pushed.
+    opened: oneshot::Sender<Position>,
+}
+
+impl Routing {
+    /// Queues for so many partitions, and their receiving ends.
+    pub fn new(partitions: u16) -> (Self, Vec<mpsc::Receiver<Request>>) {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..partitions).map(|_| mpsc::channel(REQUESTS_MAX)).unzip();
+        (Self { partitions: senders.into() }, receivers)
+    }
+
+    /// Registers a session everywhere; gives what each partition's feed had shown by then. `None`: the gateway is
+    /// stopping.
+    pub async fn register(&self, session: &Arc<SessionHandle>) -> Option<Vec<Position>> {
+        let mut answers = Vec::with_capacity(self.partitions.len());
+        for partition in &*self.partitions {
+            let (answer, registered) = oneshot::channel();
+            partition.send(Request::Register(Arc::clone(session), answer)).await.ok()?;
+            answers.push(registered);
+        }
+        let mut positions = Vec::with_capacity(answers.len());
+        for answer in answers {
+            positions.push(answer.await.ok()?);
+        }
+        Some(positions)
+    }
+
+    /// Opens a registered session with its user's conversations as a view showed them at `shown`, one position per
+    /// partition. Gives the positions from which on events are pushed. `None`: the gateway or the session is ending.
+    pub async fn open(
+        &self,
+        session: u64,
+        conversations: &[ConversationId],
+        shown: &[Position],
+    ) -> Option<BTreeMap<u16, Position>> {
+        let count = u16::try_from(self.partitions.len()).ok()?;
+        let mut split = vec![Vec::new(); self.partitions.len()];
+        for conversation in conversations {
+            split[usize::from(conversation.slot().partition(count))].push(conversation.get());
+        }
+        let mut answers = Vec::with_capacity(self.partitions.len());
+        for ((partition, conversations), shown) in self.partitions.iter().zip(split).zip(shown) {
+            let (opened, answer) = oneshot::channel();
+            partition.send(Request::Open(Open { session, conversations, shown: *shown, opened })).await.ok()?;
+            answers.push(answer);
+        }
+        let mut positions = BTreeMap::new();
+        for answer in answers {
+            let position = answer.await.ok()?;
+            positions.insert(position.partition, position);
+        }
+        Some(positions)
+    }
+
+    /// Forgets a session everywhere.
+    pub async fn close(&self, session: u64) {
+        for partition in &*self.partitions {
+            // A task that has ended has forgotten everybody.
+            partition.send(Request::Close(session)).await.ok();
+        }
+    }
+
+    /// Passes a signal on, or drops it where too much waits.
+    pub fn signal(&self, session: &Arc<SessionHandle>, conversation: ConversationId, signal: Signal) {
+        let Ok(count) = u16::try_from(self.partitions.len()) else { return };
+        let partition = &self.partitions[usize::from(conversation.slot().partition(count))];
+        // A signal is at most once.
+        partition.try_send(Request::Signal(Arc::clone(session), conversation, signal)).ok();
+    }
+}
+
+/// One partition's task.
+#[derive(Debug)]
+pub struct Dispatcher {
+    /// The partition.
+    pub partition: u16,
+    /// The last sequence of `EVT_p` that was handed on.
+    pub last: u64,
+    /// Where answers are claimed from.
+    pub publisher: Publisher<Waiting>,
+    /// Where signals of members go.
+    pub signals: SignalSender,
+    /// Counters.
+    pub meters: Arc<Meters>,
+    rooms: Rooms<SessionHandle>,
+    /// Sessions whose view was ahead of the feed: they open when the feed has come as far.
+    ahead: Vec<Open>,
+}
+
+impl Dispatcher {
+    /// A partition whose feed starts behind `last`.
+    pub fn new(
+        partition: u16,
+        last: u64,
+        publisher: Publisher<Waiting>,
+        signals: SignalSender,
+        meters: Arc<Meters>,
+    ) -> Self {
+        Self { partition, last, publisher, signals, meters, rooms: Rooms::new(), ahead: Vec::new() }
+    }
+
+    /// Runs until nobody sends requests any more.
+    ///
+    /// # Errors
+    /// The partition's log is corrupt, or needs a newer binary: nothing can be promised any more, so all sessions are
+    /// closed.
+    pub async fn run(
+        mut self,
+        mut live: mpsc::Receiver<LiveItem>,
+        mut signals: SignalFeed,
+        mut requests: mpsc::Receiver<Request>,
+    ) -> Result<(), LogError> {
+        let ended = loop {
+            tokio::select! {
+                item = live.recv() => {
+                    let item = item.ok_or_else(|| LogError::Transient("the live feed has ended".into()));
+                    if let Err(error) = item.and_then(|item| self.item(item)) {
+                        break Err(error);
+                    }
+                }
+                request = requests.recv() => match request {
+                    Some(request) => self.request(request),
+                    None => break Ok(()),
+                },
+                Some(signals) = signals.next() => {
+                    let delivered: usize = signals.iter().map(|signal| self.rooms.signal(signal)).sum();
+                    self.meters.signals.increment(delivered as u64);
+                }
+            }
+        };
+        self.rooms.close_all(CloseCode::Unavailable);
+        ended
+    }
+
+    fn item(&mut self, item: LiveItem) -> Result<(), LogError> {
+        match item {
+            LiveItem::Batch(batch) => {
+                let sequence = batch.sequence;
+                self.batch(&batch)
+                    .map_err(|error| LogError::Corrupt(format!("partition {} at {sequence}: {error}", self.partition)))?;
+                self.last = sequence;
+                self.meters.batches.increment(1);
+            }
+            LiveItem::Hole { from, to, .. } => {
+                tracing::warn!(partition = self.partition, from, to, "events were missed: all sessions have to read again");
+                self.rooms.close_all(CloseCode::Resync);
+                self.ahead.clear();
+                self.last = to;
+            }
+            LiveItem::Broken { error, .. } => return Err(error),
+        }
+        self.open_those_ahead();
+        Ok(())
+    }
+
+    fn batch(&mut self, batch: &LiveBatch) -> Result<(), LogError> {
+        let decoded = OutcomeBatch::decode(&batch.payload)?;
+        let claimed = self.publisher.claim(self.partition, &decoded.header);
+        let mut waiting = in_order(claimed);
+        let everything = self.rooms.concerns_users(&decoded.header);
+        if waiting.peek().is_none() && !everything && !self.rooms.concerns(&decoded.header) {
+            self.meters.skipped.increment(1);
+            return Ok(());
+        }
+        let mut delivered = 0;
+        for raw in decoded.records()? {
+            let waiter = waiting.next_if(|(index, _)| *index == raw.index).map(|(_, waiter)| waiter);
+            let routed = everything || self.rooms.has_room(raw.conversation);
+            if waiter.is_none() && !routed {
+                continue;
+            }
+            let outcome = raw.decode()?;
+            let policy = outcome.policy.and_then(|at| decoded.header.policies.get(usize::from(at)).copied());
+            let position = Position::outcome(self.partition, batch.sequence, raw.index);
+            let placed = Placed { position, stored_ms: raw.stored_ms, log_ms: raw.log_ms, policy, outcome };
+            if let Some(event) = placed.event().filter(|_| routed) {
+                delivered += self.rooms.event(&event);
+            }
+            if let Some(waiter) = waiter {
+                waiter.answer(Answer::Outcome(placed));
+            }
+        }
+        // Fewer outcomes than commands: cannot be, but nobody waits for ever.
+        waiting.for_each(|(_, waiter)| waiter.answer(Answer::Unknown));
+        self.meters.deliveries.increment(delivered as u64);
+        Ok(())
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Register(session, registered) => {
+                self.rooms.register(session);
+                // A session that does not wait any longer says so by `Close`.
+                registered.send(Position::batch(self.partition, self.last)).ok();
+            }
+            Request::Open(open) if open.shown.sequence > self.last => self.ahead.push(open),
+            Request::Open(open) => self.open(open),
+            Request::Close(session) => {
+                self.rooms.close(session);
+                self.ahead.retain(|open| open.session != session);
+            }
+            Request::Signal(session, conversation, signal) => self.signal(&session, conversation, signal),
+        }
+    }
+
+    fn open(&mut self, open: Open) {
+        self.rooms.open(open.session, &open.conversations, open.shown);
+        open.opened.send(Position::batch(self.partition, self.last)).ok();
+    }
+
+    fn open_those_ahead(&mut self) {
+        if self.ahead.is_empty() {
+            return;
+        }
+        let last = self.last;
+        for open in self.ahead.extract_if(.., |open| open.shown.sequence <= last).collect::<Vec<_>>() {
+            self.open(open);
+        }
+    }
+
+    fn signal(&self, session: &SessionHandle, conversation: ConversationId, signal: Signal) {
+        if self.rooms.is_member(session.id(), conversation.get()) {
+            let identity = session.identity();
+            let (tenant, user) = (identity.tenant.clone(), identity.user.clone());
+            self.signals.send(self.partition, PlacedSignal { tenant, conversation, user, signal });
+        }
+    }
+}
+
+/// Who waits for which outcome of the batch, by index.
+fn in_order(claimed: Vec<Claimed<Waiting>>) -> std::iter::Peekable<impl Iterator<Item = (u32, Waiting)>> {
+    claimed.into_iter().flat_map(|Claimed { first_index, waiters }| (first_index..).zip(waiters)).peekable()
+}

@@ -1,0 +1,228 @@
+//! An ordered reader of a stream: nothing left out, nothing twice, or an error that says so (invariant 7).
+//!
+//! It stands on a pull consumer without acknowledgements, kept in the broker's memory, whose requests are sized by bytes;
+//! one request always waits at the broker, so what is stored while the partition idles comes at once. Whatever goes
+//! wrong, the consumer is made again from the last sequence + 1.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::{self, MessagesError};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
+use async_nats::jetstream::{self};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::watch;
+
+use crate::backoff::Backoff;
+use crate::connection::Log;
+use crate::error::LogError;
+use crate::stored::Stored;
+use crate::telemetry;
+
+/// How a reader reads.
+#[derive(Debug, Clone, Copy)]
+pub struct ReaderOptions {
+    /// Bytes that may be under way or buffered; not below the largest message, 8 MiB.
+    pub max_bytes: usize,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self { max_bytes: BYTES_MIN }
+    }
+}
+
+/// A request that is smaller than a message would never be answered.
+const BYTES_MIN: usize = 8 * 1024 * 1024 + 64 * 1024;
+/// Messages under way at most; the bytes are the real limit.
+const MESSAGES_MAX: usize = 10_000;
+/// The broker says so often that it is there; twice as long without a word, and the consumer is made again.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+const EXPIRES: Duration = Duration::from_secs(30);
+/// A reader that is gone is forgotten by the broker after so long.
+const INACTIVE: Duration = Duration::from_secs(30);
+
+/// Reads a stream in order.
+#[derive(Debug)]
+pub struct Reader {
+    log: Log,
+    stream: String,
+    next: u64,
+    options: ReaderOptions,
+    consumer: Option<Consumer>,
+    connects: watch::Receiver<u64>,
+    backoff: Backoff,
+}
+
+struct Consumer {
+    messages: pull::Stream,
+    /// What arrived but was not asked for yet, when [`Reader::next_batch`] looked for more.
+    ahead: VecDeque<Result<jetstream::Message, MessagesError>>,
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Consumer").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// A reader of `stream` whose first message will be the one at `from` (≥ 1), which need not exist yet.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`]: `from` is below the stream's first sequence, or beyond the one that comes next.
+    /// [`LogError::Transient`]: the broker does not answer.
+    pub async fn open(log: &Log, stream: &str, from: u64, options: ReaderOptions) -> Result<Self, LogError> {
+        let options = ReaderOptions { max_bytes: options.max_bytes.max(BYTES_MIN) };
+        let connects = log.connects();
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut reader = Self {
+            log: log.clone(),
+            stream: stream.to_owned(),
+            next: from.max(1),
+            options,
+            consumer: None,
+            connects,
+            backoff,
+        };
+        reader.consume().await?;
+        Ok(reader)
+    }
+
+    /// The sequence that [`Reader::next`] gives next.
+    pub const fn next_sequence(&self) -> u64 {
+        self.next
+    }
+
+    /// The next message, as soon as it is stored. Whatever may pass is waited out here. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`]: the sequence jumps, the next one was trimmed away, or the stream ends below it. Names
+    /// both numbers. The reader stays where it is.
+    pub async fn next(&mut self) -> Result<Stored, LogError> {
+        loop {
+            match self.try_next().await {
+                Ok(stored) => {
+                    self.next = stored.sequence + 1;
+                    self.backoff.reset();
+                    return Ok(stored);
+                }
+                Err(error @ LogError::Transient(_)) => {
+                    metrics::counter!(telemetry::READER_RECREATED, "stream" => self.stream.clone()).increment(1);
+                    tracing::debug!(stream = self.stream, next = self.next, %error, "reading again");
+                    self.consumer = None;
+                    self.backoff.wait().await;
+                }
+                Err(error) => {
+                    self.consumer = None;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The next message and everything that has already arrived behind it, up to `max` messages. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub async fn next_batch(&mut self, max: usize) -> Result<Vec<Stored>, LogError> {
+        let mut batch = vec![self.next().await?];
+        while batch.len() < max && self.has_arrived() {
+            batch.push(self.next().await?);
+        }
+        Ok(batch)
+    }
+
+    /// Whether a good next message is here already, so that [`Reader::next`] will not wait.
+    fn has_arrived(&mut self) -> bool {
+        let Some(consumer) = &mut self.consumer else { return false };
+        if consumer.ahead.is_empty()
+            && let Some(Some(arrived)) = consumer.messages.next().now_or_never()
+        {
+            consumer.ahead.push_back(arrived);
+        }
+        let Some(Ok(message)) = consumer.ahead.front() else { return false };
+        message.info().is_ok_and(|info| info.stream_sequence == self.next)
+    }
+
+    async fn try_next(&mut self) -> Result<Stored, LogError> {
+        if self.consumer.is_none() {
+            self.consume().await?;
+        }
+        let Some(consumer) = &mut self.consumer else {
+            return Err(LogError::Transient("no consumer".into()));
+        };
+        let arrived = match consumer.ahead.pop_front() {
+            Some(arrived) => Some(arrived),
+            None => tokio::select! {
+                biased;
+                arrived = consumer.messages.next() => arrived,
+                // The broker may have been started again, and the consumer was in its memory.
+                _ = self.connects.changed() => return Err(LogError::Transient("connected anew".into())),
+            },
+        };
+        let message = arrived.ok_or_else(|| LogError::Transient("the consumer ended".into()))?;
+        let message = message.map_err(|error| LogError::transient("the consumer failed", error))?;
+        let stored = Stored::from_consumer(message)?;
+        if stored.sequence == self.next {
+            return Ok(stored);
+        }
+        // Either the stream lacks something, which `consume` and this say, or the way here lost something.
+        self.explain_jump(stored.sequence).await
+    }
+
+    async fn explain_jump(&mut self, got: u64) -> Result<Stored, LogError> {
+        self.check_bounds().await?;
+        match self.log.get_from_leader(&self.stream, self.next).await? {
+            Some(_) => Err(LogError::Transient(format!("{} came where {} was due", got, self.next))),
+            None => Err(LogError::Corrupt(format!("stream {} jumps from {} to {got}", self.stream, self.next - 1))),
+        }
+    }
+
+    /// A consumer that is asked to start below the stream's first sequence starts at the first, silently: so look first.
+    async fn check_bounds(&self) -> Result<(), LogError> {
+        let (stream, next) = (&self.stream, self.next);
+        let bounds = self.log.bounds(stream).await?;
+        if next < bounds.first {
+            let first = bounds.first;
+            return Err(LogError::Corrupt(format!(
+                "stream {stream} begins at {first}, but {next} is due: it was trimmed away unread"
+            )));
+        }
+        if next > bounds.last + 1 {
+            let last = bounds.last;
+            return Err(LogError::Corrupt(format!(
+                "stream {stream} ends at {last}, but {next} is due: the stream lost messages or is another"
+            )));
+        }
+        Ok(())
+    }
+
+    async fn consume(&mut self) -> Result<(), LogError> {
+        self.connects.mark_unchanged();
+        self.check_bounds().await?;
+        let doing = format!("cannot make a consumer of {} from {}", self.stream, self.next);
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: INACTIVE,
+            memory_storage: true,
+            num_replicas: 1,
+            max_deliver: 1,
+            ..pull::Config::default()
+        };
+        let made = self.log.jetstream().create_consumer_on_stream(config, &self.stream).await;
+        let consumer = made.map_err(|error| LogError::transient(&doing, error))?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(MESSAGES_MAX)
+            .max_bytes_per_batch(self.options.max_bytes)
+            .heartbeat(HEARTBEAT)
+            .expires(EXPIRES)
+            .messages()
+            .await
+            .map_err(|error| LogError::transient(&doing, error))?;
+        self.consumer = Some(Consumer { messages, ahead: VecDeque::new() });
+        Ok(())
+    }
+}

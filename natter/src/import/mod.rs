@@ -1,0 +1,169 @@
+//! `natter import`: an existing history through the gateway's own path.
+
+mod line;
+mod plan;
+mod socket;
+mod source;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use natter_schemas::names::Tenant;
+use serde::Serialize;
+
+use self::line::Line;
+use self::plan::{Plan, Tally};
+use self::socket::Socket;
+use self::source::{Lines, Source};
+
+/// Frames that are sent before answers are looked at.
+const BURST: usize = 256;
+/// Between attempts to reach a gateway that is away.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// How long a gateway may be away before the import gives up; started again, it goes on where it was.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+
+/// Where an import goes and how hard it pushes.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The file, `.jsonl` or `.jsonl.zst`.
+    pub file: PathBuf,
+    /// The gateway, `http://host:port`.
+    pub gateway: String,
+    /// A service token.
+    pub token: String,
+    /// Whose history it is.
+    pub tenant: Tenant,
+    /// Lines on their way at once: what an import may take from live users.
+    pub window: usize,
+    /// Whether a progress bar is wanted.
+    pub progress: bool,
+}
+
+/// How an import ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// What became of the lines.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Imports a file. `refused` hears of each refused line: its number, the code and why.
+///
+/// # Errors
+/// The file cannot be read, the token is refused, or the gateway stays away; what was taken until then stays taken.
+pub async fn import(options: &Options, mut refused: impl FnMut(u64, &str, &str)) -> anyhow::Result<Summary> {
+    let started = Instant::now();
+    let source = Source::open(&options.file)?;
+    let bar = progress_bar(options.progress, source.lines);
+    let mut run = Run { plan: Plan::new(source.hash.clone()), lines: source.lines()?, read_all: false };
+    let mut last_connected = Instant::now();
+    let mut taken = 0;
+    loop {
+        match run.over_one_connection(options, &bar, &mut refused).await {
+            Ok(()) => break,
+            Err(End::Failed(error)) => return Err(error),
+            Err(End::Lost(error)) => {
+                run.plan.disconnected();
+                let now_taken = run.plan.tally().accepted + run.plan.tally().duplicates;
+                if std::mem::replace(&mut taken, now_taken) != now_taken {
+                    last_connected = Instant::now();
+                }
+                if last_connected.elapsed() > AWAY_MAX {
+                    return Err(error.context("the gateway stays away: start the import again when it is back"));
+                }
+                tracing::warn!(error = format!("{error:#}"), "connection lost; connecting again");
+                tokio::time::sleep(RECONNECT_PAUSE).await;
+            }
+        }
+    }
+    bar.finish_and_clear();
+    report(&mut run.plan, &mut refused);
+    Ok(Summary { tally: run.plan.tally().clone(), seconds: started.elapsed().as_secs_f64() })
+}
+
+/// Why a connection's work ended before all was done.
+enum End {
+    /// Try again over another connection.
+    Lost(anyhow::Error),
+    /// Trying again would not help.
+    Failed(anyhow::Error),
+}
+
+struct Run {
+    plan: Plan,
+    lines: Lines,
+    read_all: bool,
+}
+
+impl Run {
+    async fn over_one_connection(
+        &mut self,
+        options: &Options,
+        bar: &ProgressBar,
+        refused: &mut impl FnMut(u64, &str, &str),
+    ) -> Result<(), End> {
+        let mut socket = Socket::connect(&options.gateway, &options.token).await?;
+        let mut frames = Vec::new();
+        loop {
+            if self.plan.must_retry() {
+                if self.plan.unanswered() == 0 {
+                    let attempts = self.plan.attempts();
+                    tokio::time::sleep(Duration::from_millis(50 * u64::from(attempts.saturating_sub(1).min(20)))).await;
+                    self.plan.send_again(&mut frames);
+                }
+            } else if !self.read_all && self.plan.unanswered() < options.window {
+                self.read(&mut frames).map_err(End::Failed)?;
+            }
+            socket.send(frames.drain(..)).await?;
+            let finished = self.plan.unanswered() == 0 && !self.plan.must_retry();
+            if finished && self.read_all {
+                socket.close().await;
+                return Ok(());
+            }
+            // Room left to read on: take only the answers that are here already.
+            let wait = self.plan.unanswered() >= options.window || self.read_all || self.plan.must_retry();
+            for reply in socket.replies(wait && self.plan.unanswered() > 0).await? {
+                self.plan.answered(reply);
+            }
+            bar.set_position(self.plan.tally().read - self.plan.unanswered() as u64);
+            report(&mut self.plan, refused);
+        }
+    }
+
+    fn read(&mut self, frames: &mut Vec<String>) -> anyhow::Result<()> {
+        while frames.len() < BURST {
+            let Some(line) = self.lines.next() else {
+                self.read_all = true;
+                return Ok(());
+            };
+            let (number, text) = line?;
+            self.plan.read(Line::parse(number, &text), number, frames);
+        }
+        Ok(())
+    }
+}
+
+fn report(plan: &mut Plan, refused: &mut impl FnMut(u64, &str, &str)) {
+    for (number, refusal) in plan.take_refused() {
+        refused(number, refusal.code.name(), &refusal.message);
+    }
+}
+
+fn progress_bar(wanted: bool, lines: u64) -> ProgressBar {
+    if !wanted {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} lines  {per_sec}  {eta} left");
+    ProgressBar::new(lines).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// The WebSocket address of a gateway's HTTP address.
+fn socket_url(gateway: &str) -> anyhow::Result<String> {
+    let rest = gateway.strip_prefix("http").with_context(|| format!("`{gateway}` is no http address"))?;
+    Ok(format!("ws{}/v1/ws", rest.trim_end_matches('/')))
+}

@@ -1,0 +1,108 @@
+//! What a decision may ask about its partition.
+
+use natter_projections::facts::{ConversationFact, Fact, FactKey, Refs};
+use natter_schemas::id::ConversationId;
+use natter_schemas::names::{ExternalId, Ref, Tenant, UserId};
+use natter_schemas::outcome::Answered;
+use natter_schemas::policy::PolicyHash;
+
+/// The facts of a partition, as they are before the command.
+pub trait Facts {
+    /// The fact under `key`; `None`: there is none.
+    fn fact(&self, key: &FactKey) -> Option<&Fact>;
+
+    /// What is remembered of `reference` under `key`, for a command at log time `log_ms`.
+    fn remembered(&self, key: &FactKey, reference: &Ref, log_ms: u64) -> Remembered<'_> {
+        match self.fact(key) {
+            Some(Fact::Refs(refs)) => Remembered::among(refs, reference, log_ms),
+            _ => Remembered::default(),
+        }
+    }
+
+    /// What never changes about a conversation.
+    fn conversation(&self, id: ConversationId) -> Option<&ConversationFact> {
+        match self.fact(&FactKey::Conversation(id)) {
+            Some(Fact::Conversation(fact)) => Some(fact),
+            _ => None,
+        }
+    }
+
+    /// Seq of a conversation's last message; 0: none yet.
+    fn head(&self, id: ConversationId) -> u64 {
+        match self.fact(&FactKey::Head(id)) {
+            Some(Fact::Head(seq)) => *seq,
+            _ => 0,
+        }
+    }
+
+    /// Members of a conversation.
+    fn member_count(&self, id: ConversationId) -> u32 {
+        match self.fact(&FactKey::MemberCount(id)) {
+            Some(Fact::MemberCount(count)) => *count,
+            _ => 0,
+        }
+    }
+
+    /// Whether a user is in a conversation.
+    fn is_member(&self, id: ConversationId, user: &UserId) -> bool {
+        self.fact(&FactKey::Member(id, user.clone())).is_some()
+    }
+
+    /// How far a user has read.
+    fn cursor(&self, id: ConversationId, user: &UserId) -> u64 {
+        match self.fact(&FactKey::Cursor(id, user.clone())) {
+            Some(Fact::Cursor(seq)) => *seq,
+            _ => 0,
+        }
+    }
+
+    /// The conversation with an external id.
+    fn external(&self, tenant: &Tenant, external: &ExternalId) -> Option<ConversationId> {
+        address(self.fact(&FactKey::External(tenant.clone(), external.clone())))
+    }
+
+    /// The direct chat of a pair.
+    fn direct(&self, tenant: &Tenant, one: &UserId, other: &UserId) -> Option<ConversationId> {
+        address(self.fact(&FactKey::direct(tenant, one, other)))
+    }
+
+    /// The highest line taken under a line key; 0: none.
+    fn line(&self, key: &FactKey) -> u64 {
+        match self.fact(key) {
+            Some(Fact::Line(line)) => *line,
+            _ => 0,
+        }
+    }
+
+    /// The policy in force; `None`: the default.
+    fn policy(&self, tenant: &Tenant) -> Option<PolicyHash> {
+        match self.fact(&FactKey::Policy(tenant.clone())) {
+            Some(Fact::Policy(hash)) => Some(*hash),
+            _ => None,
+        }
+    }
+}
+
+/// What is remembered of a ref.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Remembered<'a> {
+    /// What it was answered with, where it is visible.
+    pub answered: Option<&'a Answered>,
+    /// How many of the sender's refs in this scope are recent.
+    pub recent: usize,
+}
+
+impl<'a> Remembered<'a> {
+    /// What `refs` say about `reference`.
+    pub fn among(refs: &'a Refs, reference: &Ref, log_ms: u64) -> Self {
+        Self { answered: refs.find(reference, log_ms), recent: refs.recent(log_ms) }
+    }
+}
+
+/// The conversation in an address fact.
+pub(super) fn address(fact: Option<&Fact>) -> Option<ConversationId> {
+    match fact {
+        Some(Fact::Address(id)) => Some(*id),
+        _ => None,
+    }
+}

@@ -1,0 +1,67 @@
+//! Which facts a decision will ask for, so that those of a whole batch are read at once.
+
+use natter_projections::facts::FactKey;
+use natter_schemas::command::{Address, Body, Command, Origin};
+use natter_schemas::event::{RefScope, remembers_ref};
+use natter_schemas::id::ConversationId;
+
+use super::import::line_key;
+
+/// Appends to `keys` every fact that the decision about `command` may ask for.
+///
+/// Where an external id or a pair has to be resolved first, the keys behind it come only when `resolve` knows the
+/// conversation: ask, load, and ask again until nothing new is needed.
+pub fn needs(command: &Command, resolve: impl Fn(&FactKey) -> Option<ConversationId>, keys: &mut Vec<FactKey>) {
+    keys.push(FactKey::Policy(command.tenant.clone()));
+    let conversation = |key: FactKey, keys: &mut Vec<FactKey>| {
+        let id = resolve(&key);
+        keys.push(key);
+        id
+    };
+    let (scope, conversation) = match &command.body {
+        Body::CreateDirect { peer } => {
+            let key = FactKey::direct(&command.tenant, &command.sender, peer);
+            (Some(RefScope::Create), conversation(key, keys))
+        }
+        Body::CreateGroup { external, .. } => {
+            let key = external.as_ref().map(|external| FactKey::External(command.tenant.clone(), external.clone()));
+            (Some(RefScope::Create), key.and_then(|key| conversation(key, keys)))
+        }
+        Body::UpdateUser { .. } => (Some(RefScope::User), None),
+        Body::SetPolicy { .. } => (None, None),
+        body => {
+            let id = body.conversation().and_then(|address| match address {
+                Address::Id(id) => Some(*id),
+                Address::External(external) => {
+                    conversation(FactKey::External(command.tenant.clone(), external.clone()), keys)
+                }
+            });
+            (id.map(RefScope::Conversation), id)
+        }
+    };
+    if let Some(scope) = scope.filter(|_| remembers_ref(command)) {
+        keys.push(FactKey::Refs(command.tenant.clone(), command.sender.clone(), scope));
+    }
+    if let Origin::Import(line) = &command.origin {
+        keys.extend(line_key(command, line, conversation));
+    }
+    if let Some(id) = conversation {
+        of_conversation(command, id, keys);
+    }
+}
+
+fn of_conversation(command: &Command, id: ConversationId, keys: &mut Vec<FactKey>) {
+    keys.push(FactKey::Conversation(id));
+    keys.push(FactKey::Member(id, command.sender.clone()));
+    match &command.body {
+        Body::Add { members, .. } => {
+            keys.extend([FactKey::Head(id), FactKey::MemberCount(id)]);
+            keys.extend(members.iter().map(|user| FactKey::Member(id, user.clone())));
+        }
+        Body::Join { .. } => keys.extend([FactKey::Head(id), FactKey::MemberCount(id)]),
+        Body::Leave { .. } => keys.push(FactKey::MemberCount(id)),
+        Body::Read { .. } => keys.extend([FactKey::Head(id), FactKey::Cursor(id, command.sender.clone())]),
+        Body::Send { .. } => keys.push(FactKey::Head(id)),
+        _ => {}
+    }
+}

@@ -1,0 +1,79 @@
+//! Messages: ids, seqs and the content of texts.
+
+use super::*;
+
+fn sent(decision: Decision) -> (natter_schemas::id::MessageId, u64, Option<String>, Vec<String>) {
+    match accepted(decision) {
+        Accepted::Sent { message, seq, replacement, lists, .. } => (message, seq, replacement, lists),
+        other => panic!("sent, not {other:?}"),
+    }
+}
+
+#[test]
+fn seqs_have_no_holes_and_ids_rise_in_the_conversations_slot() {
+    let mut world = World::new();
+    let one = world.group(Visibility::Private, "ada", &["bob"]);
+    let other = world.group(Visibility::Private, "ada", &[]);
+    let mut last = one.get();
+    for seq in 1..=5 {
+        let (message, found, ..) = sent(world.say("ada", one, "hi"));
+        assert_eq!(found, seq);
+        assert!(message.get() > last);
+        assert_eq!(message.slot(), one.slot());
+        last = message.get();
+        // Neither another conversation, nor a rejection, nor a rename takes a seq of this one.
+        assert_eq!(sent(world.say("ada", other, "ho")).1, seq);
+        rejected(&world.say("eve", one, "no"), ErrorCode::NotFound);
+        world.given(&by("bob", Body::Rename { conversation: Address::Id(one), name: name("tea") }));
+    }
+}
+
+/// Invariant 2: ids are a function of the log, also when the broker's clock steps back.
+#[test]
+fn ids_rise_when_the_clock_steps_back() {
+    let mut world = World::new();
+    let group = world.group(Visibility::Private, "ada", &[]);
+    let before = sent(world.say("ada", group, "hi")).0;
+    world.stored_ms -= 30_000;
+    let after = sent(world.say("ada", group, "ho")).0;
+    assert!(after > before);
+    assert_eq!(after.unix_ms(), before.unix_ms());
+}
+
+#[test]
+fn a_text_has_the_tenants_limit() {
+    let mut world = World::new();
+    let group = world.group(Visibility::Private, "ada", &[]);
+    world.rules.text_scalars_max = 5;
+    accepted(world.say("ada", group, "ééééé"));
+    let rejection = rejected(&world.say("ada", group, "éééééé"), ErrorCode::TextTooLong);
+    assert!(rejection.detail.contains('6') && rejection.detail.contains('5'), "{}", rejection.detail);
+}
+
+#[test]
+fn listed_words_are_masked_flagged_or_refused() {
+    let mut world = World::new();
+    let group = world.group(Visibility::Private, "ada", &[]);
+    let lists = vec!["rude".to_owned()];
+    for (action, replacement) in [(Action::Mask, Some("you *****!".to_owned())), (Action::Flag, None)] {
+        world.rules = rules(action, &["wally"]);
+        let (_, _, found, named) = sent(world.say("ada", group, "you wally!"));
+        assert_eq!((found, &named), (replacement, &lists));
+    }
+    world.rules = rules(Action::Reject, &["wally"]);
+    let rejection = rejected(&world.say("ada", group, "you wally!"), ErrorCode::Rejected);
+    assert!(rejection.detail.contains("rude") && !rejection.detail.contains("wally"), "{}", rejection.detail);
+    assert_eq!(sent(world.say("ada", group, "you dear!")).3, Vec::<String>::new());
+}
+
+#[test]
+fn history_is_at_most_flagged() {
+    let mut world = World::new();
+    let group = world.group(Visibility::Private, "ada", &[]);
+    for (previous, action) in [Action::Mask, Action::Flag, Action::Reject].into_iter().enumerate() {
+        world.rules = rules(action, &["wally"]);
+        let previous = previous as u64;
+        let (_, _, replacement, lists) = sent(world.when(&line(previous + 1, previous, "ada", send(group, "wally"))));
+        assert_eq!((replacement, lists), (None, vec!["rude".to_owned()]));
+    }
+}

@@ -1,0 +1,254 @@
+//! The facts that a worker keeps of its partition: the latest value per key of later events on top of what the Redis
+//! view has (invariant 5), which makes them a cache as well, since nobody else writes.
+//!
+//! Everything hangs on one number, the *floor*: whatever changed after it is here. So a fact that is not here has not
+//! changed since, and a view at or above the floor has its present value. Forgetting a change raises the floor; a view that is
+//! found below it (Redis woke up in the past) makes the worker read the outcomes between from the log first.
+
+mod entry;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
+
+use natter_projections::facts::{Change, Fact, FactKey, changes};
+use natter_schemas::event::{Event, RefScope};
+use natter_schemas::id::ConversationId;
+use natter_schemas::limits::OVERLAY_FACTS_MAX;
+use natter_schemas::names::Ref;
+
+use crate::decide::Facts;
+use crate::decide::facts::Remembered;
+use entry::{Entry, Value};
+
+/// The facts that a worker keeps.
+#[derive(Debug)]
+pub struct Overlay {
+    entries: HashMap<FactKey, Entry>,
+    floor: u64,
+    /// Facts and remembered refs in it.
+    weight: usize,
+    weight_max: usize,
+    /// Counts batches: which facts were of use lately.
+    round: u64,
+}
+
+impl Overlay {
+    /// Knows nothing of what happened up to `floor`.
+    pub fn above(floor: u64) -> Self {
+        Self::bounded(floor, OVERLAY_FACTS_MAX)
+    }
+
+    /// The same with another bound.
+    pub fn bounded(floor: u64, weight_max: usize) -> Self {
+        Self { entries: HashMap::new(), floor, weight: 0, weight_max, round: 1 }
+    }
+
+    /// Every change after this sequence is here.
+    pub const fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Facts and remembered refs in it.
+    pub const fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Whether it is time to [`Overlay::sweep`].
+    pub const fn is_full(&self) -> bool {
+        self.weight > self.weight_max
+    }
+
+    /// Whether it has outgrown its bound so far that the partition must pause.
+    pub const fn is_overfull(&self) -> bool {
+        self.weight > 2 * self.weight_max
+    }
+
+    /// A batch begins; what it touches is kept longest.
+    pub const fn begin_round(&mut self) {
+        self.round += 1;
+    }
+
+    /// Whether the fact under `key` (or that there is none) is known, so that it need not be loaded.
+    pub fn touch(&mut self, key: &FactKey) -> bool {
+        let round = self.round;
+        if let Some(entry) = self.entries.get_mut(key)
+            && entry.is_known()
+        {
+            entry.used = round;
+            return true;
+        }
+        // All that ever happened in a conversation that was made after the floor is here.
+        let complete = self.is_complete(key);
+        if complete {
+            self.settle(key.clone(), None);
+        }
+        complete
+    }
+
+    /// Takes in what a view has under `key`. The view's watermark must not be below [`Overlay::floor`].
+    pub fn settle(&mut self, key: FactKey, loaded: Option<Fact>) {
+        let round = self.round;
+        match self.entries.entry(key) {
+            Place::Vacant(place) => {
+                let entry = Entry::known(loaded, 0, round);
+                self.weight += entry.weight();
+                place.insert(entry);
+            }
+            Place::Occupied(mut place) => {
+                let entry = place.get_mut();
+                entry.used = round;
+                self.weight -= entry.weight();
+                entry.settle(loaded);
+                self.weight += entry.weight();
+            }
+        }
+    }
+
+    /// Folds an event that comes after all others.
+    pub fn fold(&mut self, event: &Event<'_>) {
+        let sequence = event.position.sequence;
+        for change in changes(event) {
+            self.apply(change, sequence);
+        }
+    }
+
+    fn apply(&mut self, change: Change, sequence: u64) {
+        let (Change::Set(key, _) | Change::PushRef(key, _)) = &change;
+        let complete = matches!(change, Change::PushRef(..)) && self.is_complete(key);
+        let (key, round) = (key.clone(), self.round);
+        let entry = match self.entries.entry(key) {
+            Place::Occupied(place) => {
+                let entry = place.into_mut();
+                self.weight -= entry.weight();
+                entry
+            }
+            Place::Vacant(place) if complete => place.insert(Entry::known(None, sequence, round)),
+            Place::Vacant(place) => place.insert(Entry::unknown(round)),
+        };
+        entry.changed = sequence;
+        match change {
+            Change::Set(_, fact) => entry.value = Value::known(fact),
+            Change::PushRef(_, reference) => entry.push(reference),
+        }
+        self.weight += entry.weight();
+    }
+
+    /// Puts what happened between `older`'s floor and this one's under it. `older` holds exactly those events.
+    pub fn lower(&mut self, older: Self) {
+        debug_assert!(older.floor <= self.floor);
+        self.floor = older.floor;
+        for (key, entry) in older.entries {
+            match self.entries.entry(key) {
+                Place::Vacant(place) => {
+                    self.weight += entry.weight();
+                    place.insert(entry);
+                }
+                Place::Occupied(mut place) => {
+                    let later = place.get_mut();
+                    self.weight -= later.weight();
+                    later.put_under(entry);
+                    self.weight += later.weight();
+                }
+            }
+        }
+    }
+
+    /// Forgets the half that was not used for longest of what a view at `watermark` has too.
+    pub fn sweep(&mut self, watermark: u64) {
+        let round = self.round;
+        let evictable = |entry: &Entry| entry.changed <= watermark && entry.used < round;
+        let mut ages: Vec<u64> = self.entries.values().filter(|entry| evictable(entry)).map(|entry| entry.used).collect();
+        if ages.is_empty() {
+            return;
+        }
+        let middle = ages.len() / 2;
+        let (_, limit, _) = ages.select_nth_unstable(middle);
+        let limit = *limit;
+        let (floor, weight) = (&mut self.floor, &mut self.weight);
+        self.entries.retain(|_, entry| {
+            let forget = evictable(entry) && entry.used <= limit;
+            if forget {
+                *floor = (*floor).max(entry.changed);
+                *weight -= entry.weight();
+            }
+            !forget
+        });
+    }
+
+    /// Whether all that ever changed under `key` is here, because its conversation was made after the floor.
+    fn is_complete(&self, key: &FactKey) -> bool {
+        let made = |id| self.entries.get(&FactKey::Conversation(id)).is_some_and(|entry| entry.changed > self.floor);
+        conversation_of(key).is_some_and(made)
+    }
+
+    fn known(&self, key: &FactKey) -> Option<&Entry> {
+        self.entries.get(key).filter(|entry| entry.is_known())
+    }
+}
+
+const fn conversation_of(key: &FactKey) -> Option<ConversationId> {
+    match key {
+        FactKey::Conversation(id)
+        | FactKey::Head(id)
+        | FactKey::MemberCount(id)
+        | FactKey::Member(id, _)
+        | FactKey::Cursor(id, _)
+        | FactKey::ConversationLine(id, _)
+        | FactKey::Refs(_, _, RefScope::Conversation(id)) => Some(*id),
+        FactKey::Refs(..)
+        | FactKey::External(..)
+        | FactKey::Direct(..)
+        | FactKey::UserLine(..)
+        | FactKey::Policy(_) => None,
+    }
+}
+
+/// Facts of an overlay for one decision. What is asked and not known is noted: the decision is then worth nothing, and is
+/// made again when the facts are there.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    overlay: &'a Overlay,
+    missed: RefCell<Vec<FactKey>>,
+}
+
+impl<'a> Asked<'a> {
+    /// Asks `overlay`.
+    pub const fn of(overlay: &'a Overlay) -> Self {
+        Self { overlay, missed: RefCell::new(Vec::new()) }
+    }
+
+    /// What was asked and is not known.
+    pub fn missed(self) -> Vec<FactKey> {
+        self.missed.into_inner()
+    }
+
+    fn entry(&self, key: &FactKey) -> Option<&'a Entry> {
+        let known = self.overlay.known(key);
+        if known.is_none() {
+            self.missed.borrow_mut().push(key.clone());
+        }
+        known
+    }
+}
+
+impl Facts for Asked<'_> {
+    fn fact(&self, key: &FactKey) -> Option<&Fact> {
+        self.entry(key)?.fact()
+    }
+
+    fn remembered(&self, key: &FactKey, reference: &Ref, log_ms: u64) -> Remembered<'_> {
+        self.entry(key).map_or_else(Remembered::default, |entry| entry.remembered(reference, log_ms))
+    }
+}
+
+/// What is known, without noting what is not.
+impl Facts for Overlay {
+    fn fact(&self, key: &FactKey) -> Option<&Fact> {
+        self.known(key)?.fact()
+    }
+
+    fn remembered(&self, key: &FactKey, reference: &Ref, log_ms: u64) -> Remembered<'_> {
+        self.known(key).map_or_else(Remembered::default, |entry| entry.remembered(reference, log_ms))
+    }
+}

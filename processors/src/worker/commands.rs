@@ -1,0 +1,105 @@
+//! Command batches as a worker takes them in.
+
+use natter_nats::Stored;
+use natter_schemas::codec::{CodecError, CommandBatch};
+use natter_schemas::command::{Command, Origin};
+use natter_schemas::limits::{
+    COMMAND_AGE_MS_MAX, COMMAND_BATCH_RECORDS_MAX, OUTCOME_BATCH_BYTES_MAX, OUTCOME_BATCH_SOURCES_MAX,
+};
+
+use crate::error::Halt;
+
+/// One stored command batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCommands {
+    /// Its sequence in `CMD_p`.
+    pub sequence: u64,
+    /// When it was stored, in Unix milliseconds.
+    pub stored_ms: u64,
+    /// Its publisher; 0 where it cannot be read.
+    pub publisher: u64,
+    /// Its number; 0 where it cannot be read.
+    pub number: u64,
+    /// Its size.
+    pub bytes: usize,
+    /// Batches that were behind it in the stream.
+    pub behind: u64,
+    /// Its commands; bytes that are none.
+    pub commands: Vec<Result<Command, Vec<u8>>>,
+}
+
+impl StoredCommands {
+    /// Reads a batch. One that cannot be read at all is a single undecodable record: it gets its outcome like any other, and
+    /// the partition goes on.
+    ///
+    /// # Errors
+    /// [`Halt::Corrupt`]: written by a newer binary, which it names.
+    pub fn decode(stored: &Stored) -> Result<Self, Halt> {
+        let (publisher, number, commands) = match CommandBatch::decode(&stored.payload) {
+            Ok(batch) => (batch.header.publisher, batch.header.number, batch.commands),
+            Err(error @ CodecError::Version { .. }) => {
+                return Err(Halt::Corrupt(format!("command batch {}: {error}", stored.sequence)));
+            }
+            Err(CodecError::Truncated(_) | CodecError::Malformed { .. }) => (0, 0, vec![Err(stored.payload.to_vec())]),
+        };
+        let (sequence, stored_ms, behind) = (stored.sequence, stored.stored_ms, stored.behind);
+        Ok(Self { sequence, stored_ms, publisher, number, bytes: stored.payload.len(), behind, commands })
+    }
+
+    /// Whether a ref of it may have to be looked up in the history.
+    pub fn has_resend(&self) -> bool {
+        self.commands.iter().flatten().any(|command| command.origin == Origin::Resend)
+    }
+}
+
+/// Command batches that are decided together and answered by one outcome batch.
+#[derive(Debug, Default)]
+pub struct Group {
+    batches: Vec<StoredCommands>,
+    bytes: usize,
+}
+
+impl Group {
+    /// Whether `batch` may come into this group.
+    ///
+    /// Outcomes are at most four times their commands, and a group's log time spans so little that every ref of it is among
+    /// the recent ones at its end.
+    pub fn takes(&self, batch: &StoredCommands) -> bool {
+        let Some(first) = self.batches.first() else { return true };
+        self.batches.len() < OUTCOME_BATCH_SOURCES_MAX
+            && 4 * (self.bytes + batch.bytes) <= OUTCOME_BATCH_BYTES_MAX
+            && self.records() + batch.commands.len() <= OUTCOME_BATCH_SOURCES_MAX * COMMAND_BATCH_RECORDS_MAX
+            && batch.stored_ms.saturating_sub(first.stored_ms) <= COMMAND_AGE_MS_MAX
+    }
+
+    /// Takes a batch in.
+    pub fn push(&mut self, batch: StoredCommands) {
+        self.bytes += batch.bytes;
+        self.batches.push(batch);
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Bytes in it.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Commands in it.
+    pub fn records(&self) -> usize {
+        self.batches.iter().map(|batch| batch.commands.len()).sum()
+    }
+
+    /// The batches.
+    pub fn batches(&self) -> &[StoredCommands] {
+        &self.batches
+    }
+
+    /// The batches.
+    pub fn into_batches(self) -> Vec<StoredCommands> {
+        self.batches
+    }
+}

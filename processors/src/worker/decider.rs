@@ -1,0 +1,294 @@
+//! Decides command batches in order: from the log's end on, with all that it takes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use natter_projections::facts::FactKey;
+use natter_schemas::codec::{OutcomeBatch, Source};
+use natter_schemas::command::{Body, Command, Origin};
+use natter_schemas::error::ErrorCode;
+use natter_schemas::event::Event;
+use natter_schemas::id::IdState;
+use natter_schemas::limits::FACTS_LOAD_MAX;
+use natter_schemas::outcome::{Decision, Learnt, Outcome, Received, Rejection};
+use natter_schemas::policy::PolicyHash;
+use natter_schemas::position::Position;
+
+use super::commands::{Group, StoredCommands};
+use super::draft::{Draft, OutcomeMessage};
+use super::resend::Resends;
+use super::catch_up;
+use crate::decide::facts::address;
+use crate::decide::{Context, Facts, decide, log_time, needs};
+use crate::error::Halt;
+use crate::overlay::{Asked, Overlay};
+use crate::policy::Policies;
+use crate::ports::{Loaded, Surroundings};
+use crate::telemetry;
+
+/// Decides the commands of one partition. After any error it is worth nothing: begin again at the log's end.
+#[derive(Debug)]
+pub struct Decider<S> {
+    around: Arc<S>,
+    lease: u64,
+    overlay: Overlay,
+    policies: Policies,
+    ids: IdState,
+    log_ms: u64,
+    /// The last command batch that is decided.
+    commands: u64,
+    /// The last outcome batch that is made.
+    outcomes: u64,
+    /// How far the view was when it was asked last.
+    watermark: u64,
+}
+
+impl<S: Surroundings> Decider<S> {
+    /// Begins at the end of the log (invariant 4): its last batch holds all that a worker has to know.
+    ///
+    /// # Errors
+    /// The log is away, or its last batch cannot be read.
+    pub async fn begin(around: Arc<S>, lease: u64) -> Result<Self, Halt> {
+        let last = around.last_outcomes().await?;
+        let (ids, log_ms, commands, outcomes) = match &last {
+            None => (IdState::default(), 0, 0, 0),
+            Some(stored) => {
+                let header = OutcomeBatch::decode(&stored.payload)?.header;
+                (header.ids, header.log_ms(), header.command_sequence(), stored.sequence)
+            }
+        };
+        let (overlay, policies) = (Overlay::above(outcomes), Policies::default());
+        Ok(Self { around, lease, overlay, policies, ids, log_ms, commands, outcomes, watermark: 0 })
+    }
+
+    /// The last command batch that is decided.
+    pub const fn commands(&self) -> u64 {
+        self.commands
+    }
+
+    /// Decides a group. Outcomes that it made before are stored or on their way; where the group has resends, stored.
+    ///
+    /// # Errors
+    /// Anything that makes a right decision impossible for now.
+    pub async fn decide(&mut self, group: Group) -> Result<OutcomeMessage, Halt> {
+        self.overlay.begin_round();
+        self.policies.begin_round();
+        self.load_facts(group.batches()).await?;
+        let unusable = self.prepare_policies(group.batches()).await?;
+        let mut learnt = Resends::of(group.batches(), &self.overlay, self.log_ms).learn(&*self.around, self.outcomes).await?;
+        learnt.extend(unusable);
+        let sequence = self.outcomes + 1;
+        let mut draft = Draft::default();
+        for batch in group.into_batches() {
+            self.decide_batch(batch, sequence, &mut learnt, &mut draft).await?;
+        }
+        self.outcomes = sequence;
+        self.make_room().await?;
+        Ok(draft.finish(sequence, self.lease, self.ids))
+    }
+
+    async fn decide_batch(
+        &mut self,
+        batch: StoredCommands,
+        outcomes: u64,
+        learnt: &mut LearntBy,
+        draft: &mut Draft,
+    ) -> Result<(), Halt> {
+        let StoredCommands { sequence, stored_ms, publisher, number, .. } = batch;
+        if sequence != self.commands + 1 {
+            return Err(Halt::Corrupt(format!("command batch {sequence} follows {}", self.commands)));
+        }
+        let log_ms = log_time(self.log_ms, stored_ms);
+        self.ids.advance(stored_ms);
+        let records = u32::try_from(batch.commands.len()).unwrap_or(u32::MAX);
+        for (index, record) in batch.commands.into_iter().enumerate() {
+            let outcome = match record {
+                Err(bytes) => undecodable(bytes),
+                Ok(command) => {
+                    let learnt = learnt.remove(&(sequence, index)).unwrap_or(Learnt::Nothing);
+                    let place = Place {
+                        position: Position::outcome(self.around.partition(), outcomes, draft.index()),
+                        stored_ms,
+                        log_ms,
+                    };
+                    self.decide_command(command, learnt, place, draft).await?
+                }
+            };
+            draft.push(&outcome);
+        }
+        self.log_ms = log_ms;
+        self.commands = sequence;
+        draft.answers(Source { sequence, stored_ms, log_ms, publisher, number, records });
+        Ok(())
+    }
+
+    async fn decide_command(
+        &mut self,
+        command: Command,
+        learnt: Learnt,
+        place: Place,
+        draft: &mut Draft,
+    ) -> Result<Outcome, Halt> {
+        loop {
+            match self.try_decide(&command, &learnt, place) {
+                Ok((decision, policy)) => {
+                    if let Decision::Accepted(accepted) = &decision
+                        && accepted.is_event()
+                    {
+                        let Place { position, stored_ms, log_ms } = place;
+                        self.overlay.fold(&Event { position, stored_ms, log_ms, command: &command, accepted });
+                    }
+                    let policy = draft.policy(policy);
+                    return Ok(Outcome { received: Received::Command(command), policy, learnt, decision });
+                }
+                // Something in this group made more of the command's facts relevant: a room that did not exist before.
+                Err(Missing::Facts(keys)) => self.load(keys).await?,
+                Err(Missing::Policy(hash)) => self.prepare_policy(hash).await?,
+            }
+        }
+    }
+
+    fn try_decide(
+        &mut self,
+        command: &Command,
+        learnt: &Learnt,
+        place: Place,
+    ) -> Result<(Decision, Option<PolicyHash>), Missing> {
+        let asked = Asked::of(&self.overlay);
+        let policy = asked.policy(&command.tenant);
+        let rules = self.policies.ready(policy).ok_or_else(|| policy.map_or(Missing::Facts(Vec::new()), Missing::Policy))?;
+        let context = Context { stored_ms: place.stored_ms, log_ms: place.log_ms, rules, learnt };
+        let mut ids = self.ids;
+        let decision = decide(command, context, &asked, &mut ids);
+        match asked.missed() {
+            missed if missed.is_empty() => {
+                self.ids = ids;
+                Ok((decision, policy))
+            }
+            missed => Err(Missing::Facts(missed)),
+        }
+    }
+
+    /// Loads what the decisions of a group will ask for, in one script a stage: external ids and pairs first, then what lies
+    /// behind them.
+    async fn load_facts(&mut self, batches: &[StoredCommands]) -> Result<(), Halt> {
+        let mut wanted = Vec::new();
+        loop {
+            let mut missing = HashSet::new();
+            for command in batches.iter().flat_map(|batch| batch.commands.iter().flatten()) {
+                wanted.clear();
+                needs(command, |key| address(self.overlay.fact(key)), &mut wanted);
+                for key in wanted.drain(..) {
+                    if !self.overlay.touch(&key) {
+                        missing.insert(key);
+                    }
+                }
+            }
+            if missing.is_empty() {
+                return Ok(());
+            }
+            self.load(missing.into_iter().collect()).await?;
+        }
+    }
+
+    async fn load(&mut self, keys: Vec<FactKey>) -> Result<(), Halt> {
+        let unknown: Vec<FactKey> = keys.into_iter().filter(|key| !self.overlay.touch(key)).collect();
+        for keys in unknown.chunks(FACTS_LOAD_MAX) {
+            let loaded = self.load_once(keys).await?;
+            for (key, fact) in keys.iter().zip(loaded.facts) {
+                self.overlay.settle(key.clone(), fact);
+            }
+        }
+        Ok(())
+    }
+
+    /// Facts of a view that is not below the overlay's floor: if it is, the outcomes between are read first.
+    async fn load_once(&mut self, keys: &[FactKey]) -> Result<Loaded, Halt> {
+        let began = Instant::now();
+        let loaded = self.around.load(keys).await?;
+        metrics::histogram!(telemetry::FACTS_LOAD).record(began.elapsed());
+        metrics::counter!(telemetry::FACTS_LOADED).increment(keys.len() as u64);
+        if loaded.watermark > self.outcomes + 1 {
+            // The next batch may have been stored although nobody has heard so; one after it is somebody else's.
+            let (found, own) = (loaded.watermark, self.outcomes);
+            return Err(Halt::NotOwner(format!("the redis view has reached {found}, beyond this worker's {own}")));
+        }
+        if loaded.watermark < self.overlay.floor() {
+            catch_up::lower(&mut self.overlay, &*self.around, loaded.watermark, self.outcomes).await?;
+        }
+        self.watermark = loaded.watermark;
+        Ok(loaded)
+    }
+
+    /// Makes the policies ready that are in force or come into force within the group. Returns the commands that set one that
+    /// cannot be used.
+    async fn prepare_policies(&mut self, batches: &[StoredCommands]) -> Result<LearntBy, Halt> {
+        let mut tenants = HashSet::new();
+        let mut unusable = HashMap::new();
+        for batch in batches {
+            for (index, command) in batch.commands.iter().enumerate() {
+                let Ok(command) = command else { continue };
+                if tenants.insert(&command.tenant)
+                    && let Some(hash) = self.overlay.policy(&command.tenant)
+                {
+                    self.prepare_policy(hash).await?;
+                }
+                if let (Body::SetPolicy { hash: Some(hash) }, Origin::Operator) = (&command.body, &command.origin)
+                    && !self.policies.prepare(*hash, &*self.around).await?
+                {
+                    unusable.insert((batch.sequence, index), Learnt::PolicyUnknown);
+                }
+            }
+        }
+        Ok(unusable)
+    }
+
+    async fn prepare_policy(&mut self, hash: PolicyHash) -> Result<(), Halt> {
+        match self.policies.prepare(hash, &*self.around).await? {
+            true => Ok(()),
+            false => Err(Halt::Corrupt(format!("policy {hash} is in force, but is not stored or cannot be used"))),
+        }
+    }
+
+    async fn make_room(&mut self) -> Result<(), Halt> {
+        metrics::gauge!(telemetry::OVERLAY, "partition" => self.around.partition().to_string())
+            .set(u32::try_from(self.overlay.weight()).unwrap_or(u32::MAX));
+        if !self.overlay.is_full() {
+            return Ok(());
+        }
+        self.load_once(&[]).await?;
+        self.overlay.sweep(self.watermark);
+        match self.overlay.is_overfull() {
+            true => Err(Halt::Behind { watermark: self.watermark, last: self.outcomes }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What was learnt outside, by command batch and index.
+pub(super) type LearntBy = HashMap<(u64, usize), Learnt>;
+
+/// Where an outcome will stand.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    position: Position,
+    stored_ms: u64,
+    log_ms: u64,
+}
+
+/// What has to be had before a command can be decided.
+enum Missing {
+    Facts(Vec<FactKey>),
+    Policy(PolicyHash),
+}
+
+fn undecodable(bytes: Vec<u8>) -> Outcome {
+    let rejection = Rejection::new(ErrorCode::Undecodable, ErrorCode::Undecodable.description());
+    Outcome {
+        received: Received::Undecodable(bytes),
+        policy: None,
+        learnt: Learnt::Nothing,
+        decision: Decision::Rejected(rejection),
+    }
+}

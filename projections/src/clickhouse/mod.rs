@@ -1,0 +1,22 @@
+//! The ClickHouse history: every outcome, current texts, conversations, members and users, and the analysts' views.
+//!
+//! There is no compare-and-set and no transaction over two tables here, so all tables are idempotent by key
+//! (`ReplacingMergeTree`, version = position): two projectors may both insert, and a retry may be cut differently.
+//! `events` is inserted last; the watermark is read from it.
+
+mod connection;
+mod fold;
+mod history;
+mod inserter;
+mod migrations;
+mod projector;
+mod refs;
+mod rows;
+mod watermark;
+
+pub use self::connection::{ClickHouse, ClickHouseConfig};
+pub use self::inserter::{Group, InserterHandle, run_inserter};
+pub use self::migrations::migrate;
+pub use self::projector::HistoryProjector;
+pub use self::refs::{RefQuery, find_refs};
+pub use self::watermark::watermark;

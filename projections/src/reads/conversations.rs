@@ -1,0 +1,143 @@
+//! A user's conversations; one conversation; its members.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use natter_schemas::command::Address;
+use natter_schemas::error::ErrorCode;
+use natter_schemas::id::ConversationId;
+use natter_schemas::limits::PAGE_ITEMS_MAX;
+use natter_schemas::names::{DisplayName, Tenant, UserId};
+use natter_schemas::position::Position;
+use natter_schemas::slot::Slot;
+use natter_schemas::wire::reads::{ConversationRead, ConversationsPage, Member, MembersPage};
+use natter_schemas::wire::server::ErrorBody;
+
+use super::{Memberships, Reads, error_body};
+use crate::error::ViewError;
+use crate::redis::inbox::{self, After};
+use crate::redis::{members, users};
+
+impl Reads {
+    /// A page of the user's conversations, newest activity first. Each partition's part is read at once; together they
+    /// make the page.
+    ///
+    /// # Errors
+    /// `invalid_field` for a cursor that is none; `behind`; `unavailable`.
+    pub async fn conversations(
+        &self,
+        tenant: &Tenant,
+        user: &UserId,
+        cursor: Option<&str>,
+        limit: u32,
+        min: &[Position],
+    ) -> Result<ConversationsPage, ErrorBody> {
+        let limit = limit.clamp(1, PAGE_ITEMS_MAX);
+        let after = cursor.map(parse_cursor).transpose()?;
+        let parts = (0..self.partitions).map(|partition| {
+            let read = move |redis| async move { inbox::page(&redis, partition, tenant, user, after, limit).await };
+            self.redis.at_least(partition, Self::least(partition, min), |inbox| &inbox.watermark, read)
+        });
+        let parts = try_join_all(parts).await.map_err(|error| error_body(&error))?;
+        let positions = (0..self.partitions).zip(&parts).map(|(p, part)| Position::batch(p, part.watermark.sequence));
+        let positions = positions.collect();
+        let mut seen: Vec<_> = parts.into_iter().flat_map(|part| part.conversations).collect();
+        seen.sort_by_key(|seen| std::cmp::Reverse((seen.row.active_at_ms, seen.row.conversation)));
+        let more = seen.len() > limit as usize;
+        seen.truncate(limit as usize);
+        let last = seen.last().filter(|_| more || seen.len() == limit as usize);
+        let next_cursor = last.map(|seen| format!("{}-{}", seen.row.active_at_ms, seen.row.conversation));
+        let conversations = seen.into_iter().map(|seen| seen.into_wire(user)).collect();
+        Ok(ConversationsPage { conversations, next_cursor, positions })
+    }
+
+    /// One conversation.
+    ///
+    /// # Errors
+    /// `not_found`, `behind`, `unavailable`.
+    pub async fn conversation(
+        &self,
+        tenant: &Tenant,
+        user: &UserId,
+        address: &Address,
+        min: &[Position],
+    ) -> Result<ConversationRead, ErrorBody> {
+        let known = self.known(tenant, user, address, min).await?;
+        Ok(ConversationRead { position: known.position(), conversation: known.seen.into_wire(user) })
+    }
+
+    /// A page of a conversation's members, by user id.
+    ///
+    /// # Errors
+    /// `not_found`, `not_member`, `invalid_field` for a cursor that is no user id, `behind`, `unavailable`.
+    pub async fn members(
+        &self,
+        tenant: &Tenant,
+        user: &UserId,
+        address: &Address,
+        cursor: Option<&str>,
+        limit: u32,
+        min: &[Position],
+    ) -> Result<MembersPage, ErrorBody> {
+        let limit = limit.clamp(1, PAGE_ITEMS_MAX);
+        let invalid = |error| ErrorBody::new(ErrorCode::InvalidField, format!("`cursor` {error}"));
+        let after = cursor.map(UserId::try_from).transpose().map_err(invalid)?;
+        let known = self.joined(tenant, user, address, min).await?;
+        let redis = self.redis.redis();
+        let page = members::page(redis, known.partition, known.id(), after.as_ref(), limit).await;
+        let page = page.map_err(|error| error_body(&error))?;
+        let ids: Vec<UserId> = page.members.iter().map(|member| member.user.clone()).collect();
+        let mut names = self.names(tenant, &ids).await.map_err(|error| error_body(&error))?;
+        let full = page.members.len() == limit as usize;
+        let next_cursor = ids.last().filter(|_| full).map(ToString::to_string);
+        let member = |member: members::Member| Member {
+            name: names.remove(&member.user),
+            role: member.membership.role.name().to_owned(),
+            joined_at: member.membership.joined_at_ms,
+            read_seq: member.read_seq,
+            user: member.user,
+        };
+        Ok(MembersPage {
+            members: page.members.into_iter().map(member).collect(),
+            next_cursor,
+            member_count: page.member_count,
+            position: Position::batch(known.partition, page.watermark.sequence),
+        })
+    }
+
+    /// The ids of all the user's conversations: for a session's opening.
+    ///
+    /// # Errors
+    /// `behind`, `unavailable`.
+    pub async fn memberships(&self, tenant: &Tenant, user: &UserId, min: &[Position]) -> Result<Memberships, ErrorBody> {
+        let parts = (0..self.partitions).map(|partition| {
+            let read = move |redis| async move { inbox::memberships(&redis, partition, tenant, user).await };
+            self.redis.at_least(partition, Self::least(partition, min), |(watermark, _)| watermark, read)
+        });
+        let parts = try_join_all(parts).await.map_err(|error| error_body(&error))?;
+        let positions = (0..self.partitions).zip(&parts).map(|(p, (watermark, _))| Position::batch(p, watermark.sequence));
+        let positions = positions.collect();
+        Ok(Memberships { conversations: parts.into_iter().flat_map(|(_, ids)| ids).collect(), positions })
+    }
+
+    /// Display names; each user's lies in the user's own partition.
+    async fn names(&self, tenant: &Tenant, ids: &[UserId]) -> Result<BTreeMap<UserId, DisplayName>, ViewError> {
+        let mut by_partition: BTreeMap<u16, Vec<UserId>> = BTreeMap::new();
+        for id in ids {
+            by_partition.entry(Slot::of_user(tenant, id).partition(self.partitions)).or_default().push(id.clone());
+        }
+        let redis = self.redis.redis();
+        let parts = by_partition.into_iter().map(|(partition, ids)| async move {
+            let (_, names) = users::names(redis, partition, tenant, &ids).await?;
+            Ok::<_, ViewError>(ids.into_iter().zip(names))
+        });
+        let named = try_join_all(parts).await?.into_iter().flatten();
+        Ok(named.filter_map(|(id, name)| Some((id, name?))).collect())
+    }
+}
+
+/// `<active at, Unix ms>-<conversation>`.
+fn parse_cursor(cursor: &str) -> Result<After, ErrorBody> {
+    let parsed = cursor.split_once('-').and_then(|(at, id)| Some((at.parse().ok()?, id.parse::<ConversationId>().ok()?)));
+    parsed.ok_or_else(|| ErrorBody::new(ErrorCode::InvalidField, "`cursor` is not one that was given out"))
+}

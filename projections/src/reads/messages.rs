@@ -1,0 +1,168 @@
+//! Messages of a conversation: the hot view, behind it the history, and EVT where neither has them.
+
+use std::ops::RangeInclusive;
+
+use natter_schemas::command::Address;
+use natter_schemas::error::ErrorCode;
+use natter_schemas::event::Placed;
+use natter_schemas::id::MessageId;
+use natter_schemas::limits::{HOT_MESSAGES, PAGE_MESSAGES_MAX};
+use natter_schemas::names::{Tenant, UserId};
+use natter_schemas::outcome::Accepted;
+use natter_schemas::position::Position;
+use natter_schemas::wire::reads::{Message, MessagesPage};
+use natter_schemas::wire::server::ErrorBody;
+
+use super::access::{Known, not_found};
+use super::{MessageRange, Reads, as_seen_by, error_body};
+use crate::redis::messages::{HotMessages, hot};
+
+impl Reads {
+    /// A page of messages, by seq, without a hole.
+    ///
+    /// # Errors
+    /// `not_found`, `not_member`, `behind`, `history_behind`, `unavailable`.
+    pub async fn messages(
+        &self,
+        tenant: &Tenant,
+        user: &UserId,
+        address: &Address,
+        range: MessageRange,
+        limit: u32,
+        min: &[Position],
+    ) -> Result<MessagesPage, ErrorBody> {
+        let limit = u64::from(limit.clamp(1, PAGE_MESSAGES_MAX));
+        let known = self.joined(tenant, user, address, min).await?;
+        let seqs = match range {
+            MessageRange::AroundMessage(message) => {
+                around(self.seq_of(tenant, user, &known, message).await?, limit)
+            }
+            range => seqs(range, known.seen.row.last_seq, limit),
+        };
+        let found = self.hot(&known, user, seqs.clone()).await?;
+        let wanted = *seqs.start()..=(*seqs.end()).min(found.last_seq);
+        let below = *wanted.start()..=(*wanted.end()).min(found.first_hot_seq - 1);
+        let mut messages =
+            if below.is_empty() { Vec::new() } else { self.cold(tenant, user, &known, below, found.watermark.sequence).await? };
+        messages.extend(found.messages);
+        let first = messages.first().map_or(*wanted.start(), |message| message.seq);
+        let last = messages.last().map_or(wanted.end().min(&(wanted.start() - 1)).to_owned(), |message| message.seq);
+        Ok(MessagesPage {
+            more_before: first > 1 && found.last_seq > 0,
+            more_after: last < found.last_seq,
+            messages,
+            last_seq: found.last_seq,
+            position: Position::batch(known.partition, found.watermark.sequence),
+        })
+    }
+
+    async fn hot(&self, known: &Known, user: &UserId, seqs: RangeInclusive<u64>) -> Result<HotMessages, ErrorBody> {
+        let (partition, id) = (known.partition, known.id());
+        let read = |redis| {
+            let seqs = seqs.clone();
+            async move { hot(&redis, partition, id, seqs, user).await }
+        };
+        let found = self.redis.at_least(partition, known.shows, |found| &found.watermark, read).await;
+        found.map_err(|error| error_body(&error))
+    }
+
+    /// Messages that are not hot any more, all of them: from the history, and from EVT where it is behind.
+    async fn cold(
+        &self,
+        tenant: &Tenant,
+        user: &UserId,
+        known: &Known,
+        seqs: RangeInclusive<u64>,
+        shows: u64,
+    ) -> Result<Vec<Message>, ErrorBody> {
+        let stored = self.history.messages(tenant, known.id(), *seqs.start(), *seqs.end()).await;
+        let stored = stored.map_err(|error| error_body(&error))?;
+        let mut messages: Vec<Message> = stored.into_iter().map(|message| as_seen_by(user, message)).collect();
+        let wanted = usize::try_from(seqs.end() + 1 - seqs.start()).unwrap_or(usize::MAX);
+        if messages.len() < wanted {
+            let missing = self.tails.missing(known.partition, known.id(), shows).await?;
+            let has = |messages: &[Message], seq| messages.binary_search_by_key(&seq, |message| message.seq).is_ok();
+            let from_log = missing.events.iter().filter_map(message_of).filter(|message| seqs.contains(&message.seq));
+            let added: Vec<_> =
+                from_log.filter(|message| !has(&messages, message.seq)).map(|message| as_seen_by(user, message)).collect();
+            messages.extend(added);
+            messages.sort_by_key(|message| message.seq);
+        }
+        if messages.len() == wanted {
+            return Ok(messages);
+        }
+        // Seqs are dense: what neither has is on its way from one to the other.
+        Err(ErrorBody::of(ErrorCode::HistoryBehind).retry_after(1000))
+    }
+
+    async fn seq_of(&self, tenant: &Tenant, user: &UserId, known: &Known, message: MessageId) -> Result<u64, ErrorBody> {
+        let last_seq = known.seen.row.last_seq;
+        let newest = last_seq.saturating_sub(HOT_MESSAGES as u64) + 1..=last_seq;
+        let found = self.hot(known, user, newest).await?;
+        if let Some(found) = found.messages.iter().find(|found| found.message == message) {
+            return Ok(found.seq);
+        }
+        let stored = self.history.seq_of(tenant, known.id(), message).await.map_err(|error| error_body(&error))?;
+        if let Some(seq) = stored {
+            return Ok(seq);
+        }
+        let missing = self.tails.missing(known.partition, known.id(), found.watermark.sequence).await?;
+        let found = missing.events.iter().filter_map(message_of).find(|found| found.message == message);
+        found.map(|found| found.seq).ok_or_else(not_found)
+    }
+}
+
+/// The seqs that a range means.
+fn seqs(range: MessageRange, last_seq: u64, limit: u64) -> RangeInclusive<u64> {
+    match range {
+        MessageRange::Newest | MessageRange::AroundMessage(_) => seqs(MessageRange::Before(last_seq + 1), last_seq, limit),
+        MessageRange::Before(seq) => {
+            let end = seq.saturating_sub(1).min(last_seq);
+            (end + 1).saturating_sub(limit).max(1)..=end
+        }
+        MessageRange::After(seq) => {
+            let start = seq.saturating_add(1);
+            start..=start.saturating_add(limit - 1)
+        }
+        MessageRange::Around(seq) => around(seq, limit),
+    }
+}
+
+/// `limit` seqs with `seq` in the middle.
+fn around(seq: u64, limit: u64) -> RangeInclusive<u64> {
+    let start = seq.saturating_sub(limit / 2).max(1);
+    start..=start.saturating_add(limit - 1)
+}
+
+fn message_of(placed: &Placed) -> Option<Message> {
+    let event = placed.event()?;
+    let Accepted::Sent { message, seq, replacement, .. } = event.accepted else { return None };
+    Some(Message {
+        message: *message,
+        seq: *seq,
+        sender: event.command.sender.clone(),
+        at: event.at_ms(),
+        text: event.visible_text()?.to_owned(),
+        masked: replacement.is_some(),
+        position: event.position,
+        reference: Some(event.command.reference.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        assert_eq!(seqs(MessageRange::Newest, 100, 10), 91..=100);
+        assert_eq!(seqs(MessageRange::Newest, 4, 10), 1..=4);
+        assert!(seqs(MessageRange::Newest, 0, 10).is_empty());
+        assert_eq!(seqs(MessageRange::Before(91), 100, 10), 81..=90);
+        assert_eq!(seqs(MessageRange::Before(1000), 100, 10), 91..=100);
+        assert!(seqs(MessageRange::Before(1), 100, 10).is_empty());
+        assert_eq!(seqs(MessageRange::After(90), 100, 20), 91..=110);
+        assert_eq!(seqs(MessageRange::Around(50), 100, 10), 45..=54);
+        assert_eq!(seqs(MessageRange::Around(0), 100, 10), 1..=10);
+    }
+}

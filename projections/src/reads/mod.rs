@@ -1,0 +1,93 @@
+//! What clients read: the hot view first, the history behind it, the log for what lies between, one answer.
+
+mod access;
+mod conversations;
+mod events;
+mod messages;
+mod tail;
+
+use std::sync::Arc;
+
+use natter_nats::Log;
+use natter_schemas::error::ErrorCode;
+use natter_schemas::id::{ConversationId, MessageId};
+use natter_schemas::names::UserId;
+use natter_schemas::position::Position;
+use natter_schemas::wire::reads::Message;
+use natter_schemas::wire::server::ErrorBody;
+
+use self::tail::Tails;
+use crate::clickhouse::ClickHouse;
+use crate::error::ViewError;
+use crate::redis::Waiting;
+
+/// Which messages of a conversation are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageRange {
+    /// The last ones.
+    Newest,
+    /// Those below this seq.
+    Before(u64),
+    /// Those above this seq.
+    After(u64),
+    /// Those on both sides of this seq.
+    Around(u64),
+    /// Those on both sides of this message.
+    AroundMessage(MessageId),
+}
+
+/// A user's conversations and what each partition's part of the list shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memberships {
+    /// The ids.
+    pub conversations: Vec<ConversationId>,
+    /// By partition.
+    pub positions: Vec<Position>,
+}
+
+/// Every read of the HTTP interface. Cheap to clone. All reads take the lowest positions that they must show (wait at
+/// most a second for them, then `behind`) and say what they show.
+#[derive(Clone)]
+pub struct Reads {
+    redis: Waiting,
+    history: ClickHouse,
+    partitions: u16,
+    tails: Arc<Tails>,
+}
+
+impl Reads {
+    /// Reads from these.
+    pub fn new(log: Log, redis: Waiting, history: ClickHouse) -> Self {
+        let partitions = log.partitions();
+        let tails = Arc::new(Tails::new(log, history.clone()));
+        Self { redis, history, partitions, tails }
+    }
+
+    /// The sequence that a read of `partition` must show.
+    fn least(partition: u16, min: &[Position]) -> u64 {
+        min.iter().filter(|position| position.partition == partition).map(|position| position.sequence).max().unwrap_or(0)
+    }
+}
+
+/// What a view's error is to a client.
+pub fn error_body(error: &ViewError) -> ErrorBody {
+    match error {
+        ViewError::Behind { reached } => ErrorBody::new(ErrorCode::Behind, format!("the view has reached {reached}")).retry_after(200),
+        ViewError::Transient(reason) => {
+            tracing::warn!(%reason, "a read failed");
+            ErrorBody::of(ErrorCode::Unavailable)
+        }
+        ViewError::Corrupt(reason) | ViewError::Mismatch(reason) => {
+            tracing::error!(%reason, "a read failed");
+            ErrorBody::of(ErrorCode::Internal)
+        }
+    }
+}
+
+/// A message as `reader` sees it: the `ref` is its sender's own.
+fn as_seen_by(reader: &UserId, mut message: Message) -> Message {
+    if message.sender != *reader {
+        message.reference = None;
+    }
+    message
+}

@@ -1,0 +1,91 @@
+//! The projector of the Redis views.
+
+use std::sync::LazyLock;
+
+use natter_nats::LogId;
+use natter_schemas::event::placed;
+use natter_schemas::limits::{HOT_MESSAGES, REFS_KEPT, REFS_RECENT_MS};
+
+use super::connection::{Args, Redis, Script};
+use super::fold::Step;
+use super::messages::SLACK;
+use super::query::{Query, answered, watermark_key};
+use crate::error::ViewError;
+use crate::runner::{Projector, StepSize, Steps};
+use crate::watermark::Watermark;
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
+
+/// While a step is applied, Redis answers nobody else: some milliseconds for this many records.
+const STEP_RECORDS_MAX: u64 = 4000;
+const STEP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Advances all Redis views of a partition.
+#[derive(Debug, Clone)]
+pub struct RedisProjector(Redis);
+
+impl RedisProjector {
+    /// Writes to this Redis.
+    pub const fn new(redis: Redis) -> Self {
+        Self(redis)
+    }
+}
+
+impl Projector for RedisProjector {
+    fn role(&self) -> &'static str {
+        "projector-redis"
+    }
+
+    fn view(&self) -> &'static str {
+        "redis"
+    }
+
+    fn step_size(&self) -> StepSize {
+        StepSize { records_max: STEP_RECORDS_MAX, bytes_max: STEP_BYTES_MAX }
+    }
+
+    fn mend(&self, partition: u16) -> String {
+        format!(
+            "it holds nothing that the log does not: delete it and it is built again, with `redis-cli -u URL --scan --pattern '{{{partition}}}:*' | xargs -d '\\n' redis-cli -u URL unlink`"
+        )
+    }
+
+    async fn watermark(&self, partition: u16) -> Result<Watermark, ViewError> {
+        watermark(&self.0, partition).await
+    }
+
+    async fn apply(&self, steps: Steps<'_>) -> Result<Watermark, ViewError> {
+        let Some(last) = steps.batches.last() else { return self.watermark(steps.partition).await };
+        let mut step = Step::default();
+        for batch in steps.batches {
+            let outcomes = placed(steps.partition, batch.sequence, &batch.payload).map_err(|error| {
+                ViewError::corrupt(format_args!("sequence {} of EVT_{}", batch.sequence, steps.partition), error)
+            })?;
+            outcomes.iter().for_each(|outcome| step.outcome(outcome));
+        }
+        let args = arguments(steps.log, steps.after, last.sequence, step);
+        let (watermark, _) = answered(self.0.call(&SCRIPT, &watermark_key(steps.partition), &args).await?)?;
+        Ok(watermark)
+    }
+}
+
+/// How far the Redis views of a partition are.
+///
+/// # Errors
+/// [`ViewError::Transient`] or [`ViewError::Corrupt`].
+pub async fn watermark(redis: &Redis, partition: u16) -> Result<Watermark, ViewError> {
+    Ok(Query::default().ask(redis, partition).await?.0)
+}
+
+fn arguments(log: &LogId, after: u64, last: u64, step: Step) -> Args {
+    let mut args = Args::default();
+    args.push(log.as_str());
+    args.number(after);
+    args.number(last);
+    args.number(HOT_MESSAGES);
+    args.number(SLACK);
+    args.number(REFS_KEPT);
+    args.number(REFS_RECENT_MS);
+    step.operations().iter().for_each(|operation| operation.encode(&mut args));
+    args
+}

@@ -1,0 +1,184 @@
+//! Each user's conversations of one partition. Nobody writes another partition's keys, so a user has one such index per
+//! partition, and who reads all of them merges.
+//!
+//! ```text
+//! u:<tenant>:<user>   set   conversations
+//! ```
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use natter_schemas::id::ConversationId;
+use natter_schemas::names::{Tenant, UserId};
+use natter_schemas::wire::reads::{Conversation, Message};
+
+use super::connection::{Args, Redis, Script};
+use super::members::{self, Membership};
+use super::operation::Operation;
+use super::query::{Answers, Query, answered, number, watermark_key};
+use super::{conversations, messages};
+use crate::error::ViewError;
+use crate::watermark::Watermark;
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("inbox.lua")));
+
+fn key(tenant: &Tenant, user: &UserId) -> String {
+    format!("u:{tenant}:{user}")
+}
+
+/// The conversations that a step adds to and takes from users.
+#[derive(Debug, Default)]
+pub(crate) struct Fold(HashMap<(Tenant, UserId), HashMap<ConversationId, bool>>);
+
+impl Fold {
+    pub(crate) fn member(&mut self, tenant: &Tenant, user: &UserId, conversation: ConversationId, is_member: bool) {
+        self.0.entry((tenant.clone(), user.clone())).or_default().insert(conversation, is_member);
+    }
+
+    pub(crate) fn operations(self, operations: &mut Vec<Operation>) {
+        for ((tenant, user), changed) in self.0 {
+            let key = key(&tenant, &user);
+            let (came, left): (Vec<_>, Vec<_>) = changed.into_iter().partition(|(_, is_member)| *is_member);
+            let ids = |list: Vec<(ConversationId, bool)>| list.iter().map(|(id, _)| id.to_string()).collect();
+            operations.push(Operation::Include { key: key.clone(), items: ids(came) });
+            operations.push(Operation::Exclude { key, items: ids(left) });
+        }
+    }
+}
+
+/// A conversation as one user sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What everybody sees.
+    pub row: conversations::Row,
+    /// Its last message.
+    pub last_message: Option<Message>,
+    /// The user's membership; `None`: not a member.
+    pub membership: Option<Membership>,
+    /// The user's cursor.
+    pub read_seq: u64,
+}
+
+impl Seen {
+    /// As `user`, who asked for it, gets it.
+    pub fn into_wire(self, user: &UserId) -> Conversation {
+        let Self { row, last_message, membership, read_seq } = self;
+        let fact = row.fact;
+        let peer = if fact.creator == *user { fact.peer } else { fact.peer.map(|_| fact.creator) };
+        Conversation {
+            conversation: row.conversation,
+            kind: fact.kind,
+            visibility: fact.visibility,
+            name: row.name,
+            external: fact.external,
+            peer,
+            member: membership.is_some(),
+            member_count: row.member_count,
+            last_seq: row.last_seq,
+            last_message,
+            read_seq,
+            unread: row.last_seq.saturating_sub(read_seq),
+            active_at: row.active_at_ms,
+            version: row.version,
+        }
+    }
+}
+
+/// A conversation as `user` sees it; `None`: there is none with this id. Whether the user may see it at all (its
+/// tenant, its visibility, the membership) is the caller's to judge.
+///
+/// # Errors
+/// [`ViewError::Transient`] or [`ViewError::Corrupt`].
+pub async fn conversation(
+    redis: &Redis,
+    partition: u16,
+    conversation: ConversationId,
+    user: &UserId,
+) -> Result<(Watermark, Option<Seen>), ViewError> {
+    let mut query = Query::default();
+    conversations::ask(&mut query, conversation);
+    query.last(&messages::key(conversation));
+    members::ask(&mut query, conversation, user);
+    query.fields(&members::cursors_key(conversation), [user.as_str()].iter());
+    let (watermark, mut answers) = query.ask(redis, partition).await?;
+    let row = conversations::row(partition, conversation, &mut answers.many()?)?;
+    let last_message = messages::message(partition, &mut answers, user)?;
+    let membership = members::membership(&mut answers)?;
+    let read_seq = answers.many()?.number()?.unwrap_or(0);
+    Ok((watermark, row.map(|row| Seen { row, last_message, membership, read_seq })))
+}
+
+/// A page of a user's conversations in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbox {
+    /// What it shows.
+    pub watermark: Watermark,
+    /// The user's conversations in this partition.
+    pub total: usize,
+    /// The page: by (active at, id), falling. Shorter than its limit: the last.
+    pub conversations: Vec<Seen>,
+}
+
+/// Where a page begins: after this conversation, which was active at this time (Unix ms).
+pub type After = (u64, ConversationId);
+
+/// At most `limit` of the user's conversations in this partition, newest activity first.
+///
+/// # Errors
+/// [`ViewError::Transient`] or [`ViewError::Corrupt`].
+pub async fn page(
+    redis: &Redis,
+    partition: u16,
+    tenant: &Tenant,
+    user: &UserId,
+    after: Option<After>,
+    limit: u32,
+) -> Result<Inbox, ViewError> {
+    let mut args = Args::default();
+    args.push(key(tenant, user));
+    args.push(user.as_str());
+    args.number(limit);
+    args.push(after.map(|(active_at_ms, _)| active_at_ms.to_string()).unwrap_or_default());
+    args.push(after.map(|(_, conversation)| conversation.to_string()).unwrap_or_default());
+    conversations::FIELDS.iter().for_each(|field| args.push(field));
+    let (watermark, mut answers) = answered(redis.call(&SCRIPT, &watermark_key(partition), &args).await?)?;
+    let total = usize::try_from(answers.number()?.unwrap_or(0)).unwrap_or(usize::MAX);
+    let mut conversations = Vec::new();
+    while answers.len() > 0 {
+        conversations.push(seen(partition, user, &mut answers)?);
+    }
+    Ok(Inbox { watermark, total, conversations })
+}
+
+fn seen(partition: u16, user: &UserId, answers: &mut Answers) -> Result<Seen, ViewError> {
+    let conversation = ConversationId::from_raw(answers.number()?.unwrap_or(0));
+    let row = conversations::row(partition, conversation, &mut answers.many()?)?;
+    Ok(Seen {
+        row: row.ok_or_else(|| ViewError::Corrupt(format!("{user} is in conversation {conversation}, which is not in redis")))?,
+        last_message: messages::message(partition, answers, user)?,
+        membership: members::membership(answers)?,
+        read_seq: answers.number()?.unwrap_or(0),
+    })
+}
+
+/// The ids of a user's conversations in this partition, rising.
+///
+/// # Errors
+/// [`ViewError::Transient`] or [`ViewError::Corrupt`].
+pub async fn memberships(
+    redis: &Redis,
+    partition: u16,
+    tenant: &Tenant,
+    user: &UserId,
+) -> Result<(Watermark, Vec<ConversationId>), ViewError> {
+    let mut query = Query::default();
+    query.set(&key(tenant, user));
+    let (watermark, mut answers) = query.ask(redis, partition).await?;
+    let mut found = answers.many()?;
+    let mut ids = Vec::with_capacity(found.len());
+    while found.len() > 0 {
+        ids.push(ConversationId::from_raw(number(&found.bytes()?.unwrap_or_default())?));
+    }
+    ids.sort_unstable();
+    Ok((watermark, ids))
+}

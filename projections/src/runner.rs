@@ -1,0 +1,311 @@
+//! The runner of one projector: one worker per (role, partition) that reads `EVT_p` from the view's own watermark
+//! (invariants 3, 4 and 6). It knows nothing about the view, and every view is run by it.
+//!
+//! ```text
+//! lease ──▶ watermark ──▶ checks ──▶ reader from watermark + 1 ──▶ apply ──▶ …
+//!               ▲                                                    │
+//!               └── the view stands elsewhere: another projector was ahead, or the store fell back
+//! ```
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use natter_nats::backoff::Backoff;
+use natter_nats::clock::SharedClock;
+use natter_nats::{Lease, LeaseOptions, Leases, Log, LogId, Reader, ReaderOptions, Stored};
+use natter_schemas::subjects::outcome_stream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ViewError;
+use crate::telemetry::Telemetry;
+use crate::watermark::Watermark;
+
+/// Keeps one view: says how far it is, and takes it further.
+pub trait Projector: Send + Sync + 'static {
+    /// The role's name: one worker per (role, partition).
+    fn role(&self) -> &'static str;
+
+    /// The view's name in metrics and messages.
+    fn view(&self) -> &'static str;
+
+    /// How much one [`Projector::apply`] gets at most; one batch always fits.
+    fn step_size(&self) -> StepSize;
+
+    /// How often an idle projector looks whether its watermark is still what it wrote.
+    fn check_interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    /// What to do when the view of `partition` is of another log or ahead of it: a sentence with the command.
+    fn mend(&self, partition: u16) -> String;
+
+    /// How far the view is.
+    ///
+    /// # Errors
+    /// [`ViewError::Transient`]: try again. Any other: the partition stops.
+    fn watermark(&self, partition: u16) -> impl Future<Output = Result<Watermark, ViewError>> + Send;
+
+    /// Takes the view from `steps.after` to the last batch, or does nothing where it does not stand at `steps.after`.
+    /// The answer is where it stands then.
+    ///
+    /// # Errors
+    /// [`ViewError::Transient`]: it may have been applied or not; the watermark says. Any other: the partition stops.
+    fn apply(&self, steps: Steps<'_>) -> impl Future<Output = Result<Watermark, ViewError>> + Send;
+}
+
+/// Successive outcome batches of one partition; at least one.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps<'a> {
+    /// The log.
+    pub log: &'a LogId,
+    /// The partition.
+    pub partition: u16,
+    /// The sequence before the first batch.
+    pub after: u64,
+    /// The batches.
+    pub batches: &'a [Stored],
+}
+
+/// How much is applied at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepSize {
+    /// Outcomes.
+    pub records_max: u64,
+    /// Bytes of the batches.
+    pub bytes_max: usize,
+}
+
+/// Runs one projector for some or all partitions.
+#[derive(Debug)]
+pub struct Runner<P> {
+    log: Log,
+    projector: Arc<P>,
+    clock: SharedClock,
+    stopped: watch::Sender<BTreeMap<u16, String>>,
+}
+
+impl<P: Projector> Runner<P> {
+    /// A runner of `projector` over `log`; the clock is for the lag only.
+    pub fn new(log: Log, projector: P, clock: SharedClock) -> Self {
+        Self { log, projector: Arc::new(projector), clock, stopped: watch::Sender::new(BTreeMap::new()) }
+    }
+
+    /// Partitions that have stopped, each with the reason: for the readiness check.
+    pub fn stopped(&self) -> watch::Receiver<BTreeMap<u16, String>> {
+        self.stopped.subscribe()
+    }
+
+    /// Keeps the view of this process's share of the partitions until `shutdown`, by leases under the process's `name`. A
+    /// partition that cannot go on stops with an error in the log and in [`Runner::stopped`]; the others go on.
+    ///
+    /// # Errors
+    /// [`ViewError::Transient`]: no leases are to be had, the broker does not answer.
+    pub async fn run(self, name: &str, options: LeaseOptions, shutdown: CancellationToken) -> Result<(), ViewError> {
+        let (leases, mut acquired) = Leases::start(&self.log, self.projector.role(), name, options).await?;
+        let runner = Arc::new(self);
+        let mut workers = JoinSet::new();
+        while let Some(Some(lease)) = shutdown.run_until_cancelled(acquired.recv()).await {
+            let (runner, shutdown) = (Arc::clone(&runner), shutdown.clone());
+            workers.spawn(async move { runner.run_leased(lease, &shutdown).await });
+        }
+        leases.stop().await;
+        while let Some(ended) = workers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(view = runner.projector.view(), %error, "a projector broke");
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_leased(&self, lease: Lease, shutdown: &CancellationToken) {
+        let (partition, until) = (lease.partition(), shutdown.child_token());
+        let ending = async {
+            // Lost or asked for: the step under way is guarded by the watermark, so it may end in peace.
+            lease.ended().await;
+            until.cancel();
+        };
+        let working = async {
+            let Err(error) = self.run_partition(partition, &until).await else { return };
+            self.stopped.send_modify(|stopped| drop(stopped.insert(partition, error.to_string())));
+            // Kept, so that nobody takes it up to stop at the same place, over and over.
+            until.cancelled().await;
+            self.stopped.send_modify(|stopped| drop(stopped.remove(&partition)));
+        };
+        tokio::pin!(working);
+        tokio::select! {
+            () = &mut working => {}
+            () = ending => working.await,
+        }
+        lease.release().await;
+    }
+
+    /// Keeps the view of one partition until `until`, without a lease: a projector beside another one is a waste, and
+    /// does no harm.
+    ///
+    /// # Errors
+    /// Why the partition stopped: it will not go on before somebody mends what the error names.
+    pub async fn run_partition(&self, partition: u16, until: &CancellationToken) -> Result<(), ViewError> {
+        let telemetry = Telemetry::new(self.projector.view(), partition);
+        let worker = Worker { runner: self, partition, stream: outcome_stream(partition), telemetry, until };
+        let ended = worker.run().await;
+        worker.telemetry.stopped(ended.is_err());
+        if let Err(error) = &ended {
+            tracing::error!(view = self.projector.view(), partition, %error, "the projector of this partition stopped");
+        }
+        ended
+    }
+}
+
+struct Worker<'a, P> {
+    runner: &'a Runner<P>,
+    partition: u16,
+    stream: String,
+    telemetry: Telemetry,
+    until: &'a CancellationToken,
+}
+
+impl<P: Projector> Worker<'_, P> {
+    /// Works until it is told to end. What may pass is waited out.
+    async fn run(&self) -> Result<(), ViewError> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        while !self.until.is_cancelled() {
+            let mut advanced = false;
+            match self.follow(&mut advanced).await {
+                Ok(Followed::End) => return Ok(()),
+                Ok(Followed::Elsewhere) => {}
+                Err(error) if error.is_transient() => {
+                    self.telemetry.retried();
+                    tracing::warn!(view = self.runner.projector.view(), partition = self.partition, %error, "trying again");
+                }
+                Err(error) => return Err(error),
+            }
+            if advanced {
+                backoff.reset();
+            }
+            self.until.run_until_cancelled(backoff.wait()).await;
+        }
+        Ok(())
+    }
+
+    /// Applies what follows the watermark until the work ends or the watermark stands elsewhere.
+    async fn follow(&self, advanced: &mut bool) -> Result<Followed, ViewError> {
+        let projector = &*self.runner.projector;
+        let mut at = projector.watermark(self.partition).await?;
+        self.check(&at).await?;
+        let mut reader = Reader::open(&self.runner.log, &self.stream, at.sequence + 1, ReaderOptions::default()).await?;
+        loop {
+            let arrived = tokio::select! {
+                biased;
+                () = self.until.cancelled() => return Ok(Followed::End),
+                arrived = reader.next_batch(BATCHES_MAX) => arrived?,
+                () = tokio::time::sleep(projector.check_interval()) => Vec::new(),
+            };
+            let (expected, standing) = match arrived.last() {
+                Some(last) => (self.own(last.sequence), self.apply(at.sequence, &arrived).await?),
+                None => (at.clone(), projector.watermark(self.partition).await?),
+            };
+            if standing != expected {
+                self.telemetry.moved();
+                let (view, partition) = (projector.view(), self.partition);
+                tracing::info!(view, partition, %standing, %expected, "the view stands elsewhere: reading on from there");
+                return Ok(Followed::Elsewhere);
+            }
+            *advanced |= expected != at;
+            at = expected;
+        }
+    }
+
+    /// Applies batches in steps; the answer is where the view stands after them, or after the step that did not match.
+    async fn apply(&self, mut after: u64, mut batches: &[Stored]) -> Result<Watermark, ViewError> {
+        let projector = &*self.runner.projector;
+        loop {
+            let (step, rest) = batches.split_at(step_length(batches, projector.step_size()));
+            let Some(last) = step.last() else { return Ok(self.own(after)) };
+            let steps = Steps { log: self.runner.log.id(), partition: self.partition, after, batches: step };
+            let started = Instant::now();
+            let standing = projector.apply(steps).await?;
+            if standing != self.own(last.sequence) {
+                return Ok(standing);
+            }
+            self.telemetry.applied(step, started.elapsed(), self.runner.clock.now_ms());
+            (after, batches) = (last.sequence, rest);
+        }
+    }
+
+    /// Invariant 6: a watermark of another log, or above the log's end, is none.
+    async fn check(&self, standing: &Watermark) -> Result<(), ViewError> {
+        let (log, partition, stream) = (&self.runner.log, self.partition, &self.stream);
+        let (view, mend) = (self.runner.projector.view(), self.runner.projector.mend(partition));
+        if !standing.is_of(log.id()) {
+            let id = log.id();
+            return Err(ViewError::Mismatch(format!(
+                "the {view} view of partition {partition} stands at {standing}, but this is log {id}: {mend}"
+            )));
+        }
+        let bounds = log.bounds(stream).await?;
+        if standing.sequence > bounds.last {
+            let last = bounds.last;
+            return Err(ViewError::Mismatch(format!(
+                "the {view} view of partition {partition} stands at {standing}, but {stream} ends at {last}: {mend}"
+            )));
+        }
+        if standing.sequence + 1 < bounds.first {
+            let first = bounds.first;
+            return Err(ViewError::Corrupt(format!(
+                "the {view} view of partition {partition} stands at {standing}, but {stream} begins at {first}: what lies between was trimmed unread"
+            )));
+        }
+        Ok(())
+    }
+
+    fn own(&self, sequence: u64) -> Watermark {
+        Watermark::new(self.runner.log.id().clone(), sequence)
+    }
+}
+
+/// Why a worker stopped following.
+enum Followed {
+    /// It was told to.
+    End,
+    /// The view does not stand where this projector left it: another one went on, or the store fell back.
+    Elsewhere,
+}
+
+/// Batches taken from the reader at once; cut into steps.
+const BATCHES_MAX: usize = 256;
+
+/// How many of `batches` make the next step: at least one, where there is one.
+fn step_length(batches: &[Stored], size: StepSize) -> usize {
+    let (mut records, mut bytes) = (0, 0);
+    let fits = |batch: &&Stored| {
+        records += u64::from(batch.records.unwrap_or(0));
+        bytes += batch.payload.len();
+        records <= size.records_max && bytes <= size.bytes_max
+    };
+    batches.iter().take_while(fits).count().max(1).min(batches.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(records: u32, bytes: usize) -> Stored {
+        let payload = vec![0; bytes].into();
+        Stored { sequence: 1, stored_ms: 0, lease: None, records: Some(records), behind: 0, payload }
+    }
+
+    #[test]
+    fn steps_end_between_batches_and_never_before_the_first() {
+        let size = StepSize { records_max: 10, bytes_max: 100 };
+        assert_eq!(step_length(&[], size), 0);
+        assert_eq!(step_length(&[batch(11, 1), batch(1, 1)], size), 1);
+        assert_eq!(step_length(&[batch(1, 200), batch(1, 1)], size), 1);
+        assert_eq!(step_length(&[batch(5, 10), batch(5, 10), batch(1, 10)], size), 2);
+        assert_eq!(step_length(&[batch(1, 60), batch(1, 40), batch(1, 1)], size), 2);
+    }
+}
