@@ -11,8 +11,10 @@ fn main() {
     let manifest = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let page = Path::new(&manifest).join("page");
     println!("cargo::rerun-if-changed={}", page.display());
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(&page).expect("gateway/page is there").map(|entry| entry.expect("it can be read").path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(&page)
+        .expect("gateway/page is there")
+        .map(|entry| entry.expect("it can be read").path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|extension| SERVED.iter().any(|served| extension == *served)));
     files.sort();
     let mut table = String::from("&[\n");

@@ -2,7 +2,7 @@
 
 import { begin, moreList, readFirst, removed } from "./browsing.js";
 import { stopped } from "./connection.js";
-import { conversationOf, fold, merge, messageOf } from "./conversations.js";
+import { conversationOf, fold, merge, messageOf, raised } from "./conversations.js";
 import { notice } from "./notices.js";
 import * as outbox from "./outbox.js";
 import { see } from "./positions.js";
@@ -60,7 +60,7 @@ const TAKES = {
     const messages = body.messages.map(messageOf);
     const more = { moreBefore: body.more_before, moreAfter: body.more_after };
     known(turn, messages);
-    raise(turn, conversation, body.last_seq);
+    turn.state = { ...turn.state, conversations: raised(turn.state.conversations, conversation, body.last_seq) };
     const which = key.slice(key.lastIndexOf(":") + 1);
     if (which === "caught-up" && more.moreAfter && view.atEnd) {
       // So much happened that the user's place is no longer near the end: begin anew where the unread begin.
@@ -98,12 +98,6 @@ function known(turn, messages) {
   for (const { ref } of messages) {
     if (ref && turn.state.outbox.some((entry) => entry.ref === ref)) outbox.remove(turn, ref);
   }
-}
-
-function raise(turn, id, lastSeq) {
-  const conversation = turn.state.conversations[id];
-  if (!conversation || conversation.lastSeq >= lastSeq) return;
-  turn.state = { ...turn.state, conversations: { ...turn.state.conversations, [id]: { ...conversation, lastSeq } } };
 }
 
 function peerCursor(turn, id, users) {

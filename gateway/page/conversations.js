@@ -85,6 +85,13 @@ const FOLDS = {
   "conversation.renamed": (conversation, event) => ({ name: event.name, activeAt: active(conversation, event) }),
 };
 
+/** All conversations, one of which is known to go on to `lastSeq` (and to be read so far, by what `more` says). */
+export function raised(conversations, id, lastSeq, more = {}) {
+  const conversation = conversations[id];
+  if (!conversation || conversation.lastSeq >= lastSeq) return conversations;
+  return { ...conversations, [id]: { ...conversation, lastSeq, ...more } };
+}
+
 /** Messages that the reader has not read. */
 export function unreadOf(conversation) {
   return conversation.member ? Math.max(0, conversation.lastSeq - conversation.readSeq) : 0;

@@ -2,7 +2,7 @@
 
 import { begin, catchUp, look, refreshList, removed, reviewMembers } from "./browsing.js";
 import * as connection from "./connection.js";
-import { fold, messageOf } from "./conversations.js";
+import { fold, messageOf, raised } from "./conversations.js";
 import * as cursors from "./cursors.js";
 import { notice } from "./notices.js";
 import * as outbox from "./outbox.js";
@@ -96,6 +96,8 @@ function accepted(turn, id, ok) {
   if (!entry) return;
   if (entry.cmd === "message.send") {
     outbox.stored(turn, entry.ref, ok);
+    const conversations = raised(turn.state.conversations, entry.scope, ok.seq, { readSeq: ok.seq });
+    turn.state = { ...turn.state, conversations };
     return;
   }
   outbox.done(turn, entry, ok);

@@ -72,7 +72,8 @@ impl Commands {
         let to = To::Session(Arc::clone(session), ids.clone());
         if let Err(error) = self.send(command, to) {
             self.count_refused(error.code, ids.len());
-            ids.into_iter().for_each(|id| session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() })));
+            ids.into_iter()
+                .for_each(|id| session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() })));
         }
     }
 

@@ -186,13 +186,19 @@ impl Dispatcher {
         match item {
             LiveItem::Batch(batch) => {
                 let sequence = batch.sequence;
-                self.batch(&batch)
-                    .map_err(|error| LogError::Corrupt(format!("partition {} at {sequence}: {error}", self.partition)))?;
+                self.batch(&batch).map_err(|error| {
+                    LogError::Corrupt(format!("partition {} at {sequence}: {error}", self.partition))
+                })?;
                 self.last = sequence;
                 self.meters.batches.increment(1);
             }
             LiveItem::Hole { from, to, .. } => {
-                tracing::warn!(partition = self.partition, from, to, "events were missed: all sessions have to read again");
+                tracing::warn!(
+                    partition = self.partition,
+                    from,
+                    to,
+                    "events were missed: all sessions have to read again"
+                );
                 self.rooms.close_all(CloseCode::Resync);
                 self.ahead.clear();
                 self.last = to;

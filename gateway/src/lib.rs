@@ -1,1 +1,139 @@
-//! natter-gateway
+//! The edge: authenticates, turns frames into commands, and hands events to sessions. Nothing in it is state.
+
+pub mod auth;
+mod commands;
+pub mod config;
+mod cursors;
+mod dispatch;
+mod frames;
+mod gateway;
+mod handle;
+mod http;
+mod opening;
+mod outbox;
+mod rate;
+mod rooms;
+mod serve;
+mod session;
+mod socket;
+pub mod telemetry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use natter_nats::{Hurried, LiveFeed, LiveStart, Log, LogError, Publisher, SignalFeed, SignalSender};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::commands::{Commands, Waiting};
+use crate::dispatch::{Dispatcher, Routing};
+use crate::gateway::{Gateway, Parts};
+use crate::telemetry::Meters;
+
+pub use crate::config::{GatewayConfig, Rate};
+pub use crate::http::ready::{Dependency, Readiness};
+use natter_projections::reads::Reads;
+
+/// Batches of one partition that wait for its task.
+const LIVE_QUEUE: usize = 64;
+/// How often the rate limits of quiet users are forgotten.
+const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+/// Kept of the drain's time for the last answers after the sockets.
+const FLUSH_RESERVE: Duration = Duration::from_secs(1);
+
+/// Serves clients on `listener` until `shutdown`, then drains: stops accepting, closes sessions, flushes publishers.
+///
+/// # Errors
+/// The log does not answer at the start, or a partition of it is corrupt.
+pub async fn run(
+    config: GatewayConfig,
+    log: Log,
+    reads: Reads,
+    readiness: Arc<dyn Readiness>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), LogError> {
+    let meters = Arc::new(Meters::default());
+    let publisher = Publisher::<Waiting>::start(&log)?;
+    let (routing, mut partitions) = start_partitions(&log, &publisher, &meters).await?;
+    let commands = Commands::new(publisher.clone(), log.partitions(), Arc::clone(&meters));
+    let parts = Parts { partitions: log.partitions(), commands, reads, routing, meters, readiness };
+    let gateway = Arc::new(Gateway::new(config, parts));
+
+    let connections = TaskTracker::new();
+    let router = http::router(Arc::clone(&gateway));
+    let mut accepting = JoinSet::new();
+    accepting.spawn(serve::accept(Arc::clone(&gateway), listener, router, connections.clone()));
+    accepting.spawn(forget_quiet(Arc::clone(&gateway)));
+
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = partitions.join_next() => broken(ended),
+    };
+    drain(&gateway, &publisher, &connections).await;
+    ended
+}
+
+/// A task, a live feed and a signal feed for every partition.
+async fn start_partitions(
+    log: &Log,
+    publisher: &Publisher<Waiting>,
+    meters: &Arc<Meters>,
+) -> Result<(Routing, JoinSet<Result<(), LogError>>), LogError> {
+    let signals = SignalSender::start(log);
+    let (routing, requests) = Routing::new(log.partitions());
+    let mut tasks = JoinSet::new();
+    for (partition, requests) in (0..).zip(requests) {
+        let (into, live) = mpsc::channel(LIVE_QUEUE);
+        let asked = publisher.clone();
+        let hurried: Hurried = Arc::new(move |partition| asked.unanswered(partition) > 0);
+        let feed = LiveFeed::open(log, partition, LiveStart::Tail, hurried, into).await?;
+        let signal_feed = SignalFeed::open(log, partition).await?;
+        let (publisher, signals, meters) = (publisher.clone(), signals.clone(), Arc::clone(meters));
+        let dispatcher = Dispatcher::new(partition, feed.start(), publisher, signals, meters);
+        tasks.spawn(async move {
+            let ended = dispatcher.run(live, signal_feed, requests).await;
+            // The feed ends with it.
+            drop(feed);
+            ended
+        });
+    }
+    Ok((routing, tasks))
+}
+
+/// A partition's task has ended before its time.
+fn broken(ended: Option<Result<Result<(), LogError>, tokio::task::JoinError>>) -> Result<(), LogError> {
+    match ended {
+        Some(Ok(Err(error))) => Err(error),
+        Some(Err(panicked)) => Err(LogError::Corrupt(format!("a partition's task has ended: {panicked}"))),
+        Some(Ok(Ok(()))) | None => Err(LogError::Transient("a partition's task has ended".into())),
+    }
+}
+
+/// In the order in which things flow: no new connections, sessions away, HTTP to its end, commands answered.
+async fn drain(gateway: &Gateway, publisher: &Publisher<Waiting>, connections: &TaskTracker) {
+    let deadline = Instant::now() + gateway.config.drain_deadline;
+    gateway.drain.cancel();
+    gateway.sockets.close();
+    connections.close();
+    let ends = async { tokio::join!(gateway.sockets.wait(), connections.wait()) };
+    let sockets_deadline = deadline.checked_sub(FLUSH_RESERVE).unwrap_or(deadline);
+    if timeout_at(sockets_deadline, ends).await.is_err() {
+        tracing::warn!(sessions = gateway.sockets.len(), connections = connections.len(), "some did not close in time");
+    }
+    let left = publisher.flush(deadline.saturating_duration_since(Instant::now())).await;
+    if left > 0 {
+        tracing::warn!(commands = left, "some commands were not answered before the end");
+    }
+}
+
+async fn forget_quiet(gateway: Arc<Gateway>) {
+    loop {
+        tokio::time::sleep(FORGET_INTERVAL).await;
+        gateway.rates.forget_quiet();
+    }
+}

@@ -15,7 +15,7 @@ use crate::dispatch::Routing;
 use crate::frames::write;
 use crate::handle::SessionHandle;
 use crate::rooms::Recipient as _;
-use crate::views::{Memberships, Reads};
+use natter_projections::reads::{Memberships, Reads};
 
 /// A session that cannot be opened in this time is closed as `unavailable`, and tries again.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -46,11 +46,7 @@ pub async fn open(
     Ok(())
 }
 
-async fn positions(
-    session: &Arc<SessionHandle>,
-    routing: &Routing,
-    reads: &Reads,
-) -> Option<BTreeMap<u16, Position>> {
+async fn positions(session: &Arc<SessionHandle>, routing: &Routing, reads: &Reads) -> Option<BTreeMap<u16, Position>> {
     let registered = routing.register(session).await?;
     let memberships = memberships(session, reads, &registered).await;
     let shown: Vec<Position> = registered

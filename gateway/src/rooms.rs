@@ -185,7 +185,8 @@ impl<S: Recipient> Rooms<S> {
         let Some(room) = self.rooms.get(&signal.conversation.get()) else { return 0 };
         let PlacedSignal { tenant, conversation, user, signal } = signal;
         let from = user_hash(tenant, user);
-        let mut others = room.iter().filter(|seat| seat.user_hash != from || !seat.session.belongs_to(tenant, user)).peekable();
+        let mut others =
+            room.iter().filter(|seat| seat.user_hash != from || !seat.session.belongs_to(tenant, user)).peekable();
         if others.peek().is_none() {
             return 0;
         }
@@ -468,7 +469,8 @@ mod tests {
     #[test]
     fn members_see_a_message_and_only_the_sender_its_ref() {
         let mut world = World::new();
-        let (ada, phone, bob, eve) = (world.member("ada"), world.member("ada"), world.member("bob"), world.register("eve"));
+        let (ada, phone, bob, eve) =
+            (world.member("ada"), world.member("ada"), world.member("bob"), world.register("eve"));
         assert_eq!(world.happens(&sent(1, "ada")), 3);
         for own in [ada, phone] {
             assert_eq!(own.seen()[0]["ref"], "r1");
@@ -512,7 +514,8 @@ mod tests {
             world.rooms.open(session.id, &[], Position::batch(0, 0));
         }
         let name = Some(DisplayName::trusted("tea"));
-        let body = Body::CreateGroup { visibility: Visibility::Private, name, members: users(&["bob"]), external: None };
+        let body =
+            Body::CreateGroup { visibility: Visibility::Private, name, members: users(&["bob"]), external: None };
         let made = placed(1, "ada", body, Accepted::Created { conversation: ROOM, members: users(&["bob"]) });
         assert_eq!(world.happens(&made), 2);
         assert_eq!(bob.seen()[0]["name"], "tea");
@@ -522,7 +525,8 @@ mod tests {
     #[test]
     fn cursors_go_to_the_readers_own_sessions_and_the_peer() {
         let mut world = World::new();
-        let (ada, phone, bob, eve) = (world.member("ada"), world.member("ada"), world.member("bob"), world.member("eve"));
+        let (ada, phone, bob, eve) =
+            (world.member("ada"), world.member("ada"), world.member("bob"), world.member("eve"));
         let read = |peer: Option<&str>| {
             let body = Body::Read { conversation: address(), seq: 3 };
             placed(1, "ada", body, Accepted::Read { conversation: ROOM, seq: 3, peer: peer.map(UserId::trusted) })

@@ -120,11 +120,6 @@ impl Session {
         next.min(self.identity.expires_ms.saturating_sub(now.unix_ms))
     }
 
-    /// Commands that wait here for their turn, beside those that are on their way.
-    pub fn held_back(&self) -> usize {
-        self.cursors.held_back()
-    }
-
     /// Sends what is held back on its way: the session ends.
     pub fn flush(&mut self, now: Moment, actions: &mut Vec<Action>) {
         while let Some((ids, read)) = self.cursors.take_any() {
@@ -362,7 +357,7 @@ mod tests {
         assert!(matches!(hear(&mut session, &read(1, 10), 0).as_slice(), [Action::Submit(ids, _)] if ids == &["1"]));
         assert_eq!(hear(&mut session, &read(2, 12), 100), []);
         assert_eq!(hear(&mut session, &read(3, 11), 200), []);
-        assert_eq!((session.held_back(), session.next_tick_ms(after(200))), (2, 800));
+        assert_eq!((session.cursors.held_back(), session.next_tick_ms(after(200))), (2, 800));
         assert_eq!(tick(&mut session, 999), []);
         match tick(&mut session, 1000).as_slice() {
             [Action::Submit(ids, command)] => {
@@ -371,7 +366,7 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        assert_eq!(session.held_back(), 0);
+        assert_eq!(session.cursors.held_back(), 0);
     }
 
     #[test]
@@ -381,7 +376,9 @@ mod tests {
         hear(&mut session, &read(2, 12), 100);
         let leave = r#"{"id":"3","cmd":"conversation.leave","conversation":"5","ref":"r"}"#;
         match hear(&mut session, leave, 200).as_slice() {
-            [Action::Submit(first, _), Action::Submit(second, _)] => assert_eq!((&first[0][..], &second[0][..]), ("2", "3")),
+            [Action::Submit(first, _), Action::Submit(second, _)] => {
+                assert_eq!((&first[0][..], &second[0][..]), ("2", "3"))
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -28,7 +28,7 @@ mod trim;
 pub use self::connection::{Log, LogConfig};
 pub use self::direct::Bounds;
 pub use self::error::LogError;
-pub use self::leases::{Lease, LeaseEnd, LeaseOptions, Leases, role};
+pub use self::leases::{Lease, LeaseEnd, LeaseOptions, Leases, held, role};
 pub use self::live::{Hurried, LiveBatch, LiveFeed, LiveItem, LiveStart};
 pub use self::outcomes::OutcomeWrite;
 pub use self::policies::Policies;

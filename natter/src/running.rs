@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::backends::write_private;
+use crate::config::{Config, Secret};
+use crate::tenants::Master;
 
 /// The file's name in the data folder.
 pub const FILE: &str = "run.json";
@@ -64,6 +66,38 @@ impl Running {
     pub fn write(&self, data: &Path) -> anyhow::Result<()> {
         write_private(&data.join(FILE), self.line().as_bytes())
     }
+}
+
+/// The configuration by which the system that runs in `data` is reached.
+///
+/// # Errors
+/// Nothing runs there.
+pub fn config(data: &Path) -> anyhow::Result<Config> {
+    let running = Running::read(data)?;
+    let (clickhouse_url, clickhouse_user, clickhouse_password) = split_credentials(&running.clickhouse);
+    let (s3_endpoint, s3_access_key, s3_secret_key) = split_credentials(&running.s3);
+    let mut config = Config::default();
+    config.log.url = Some(Secret::new(running.nats));
+    config.log.partitions = running.partitions;
+    config.redis.url = Some(Secret::new(running.redis));
+    config.clickhouse.url = Some(clickhouse_url);
+    config.clickhouse.user = clickhouse_user;
+    config.clickhouse.password = Some(Secret::new(clickhouse_password));
+    config.s3.endpoint = Some(s3_endpoint);
+    config.s3.access_key = Some(s3_access_key);
+    config.s3.secret_key = Some(Secret::new(s3_secret_key));
+    config.tenants.master = Some(Secret::new(Master::read(data)?.expose().to_owned()));
+    Ok(config)
+}
+
+/// URL, user and password of `http://user:password@host:port`.
+fn split_credentials(url: &str) -> (String, String, String) {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let (credentials, host) = rest.rsplit_once('@')?;
+        let (user, password) = credentials.split_once(':')?;
+        Some((format!("{scheme}://{host}"), user.to_owned(), password.to_owned()))
+    });
+    parts.unwrap_or_else(|| (url.to_owned(), String::new(), String::new()))
 }
 
 /// Forgets that a system runs in `data`.

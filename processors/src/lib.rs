@@ -11,5 +11,7 @@ pub mod overlay;
 pub mod policy;
 pub mod ports;
 pub mod replay;
+#[cfg(test)]
+mod simulation;
 pub mod telemetry;
 pub mod worker;

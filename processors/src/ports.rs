@@ -7,6 +7,7 @@ use bytes::Bytes;
 use natter_nats::Stored;
 use natter_projections::facts::{Fact, FactKey};
 use natter_schemas::event::RefScope;
+use natter_schemas::limits::OVERLAY_FACTS_MAX;
 use natter_schemas::names::{Ref, Tenant, UserId};
 use natter_schemas::outcome::Answered;
 use natter_schemas::policy::PolicyHash;
@@ -129,4 +130,9 @@ pub trait CommandReader: Send + 'static {
 pub trait Surroundings: FactSource + RefHistory + PolicyStore + OutcomeLog + CommandLog + 'static {
     /// The partition.
     fn partition(&self) -> u16;
+
+    /// Facts that a worker keeps; more only while the Redis view is behind.
+    fn facts_max(&self) -> usize {
+        OVERLAY_FACTS_MAX
+    }
 }

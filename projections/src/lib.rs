@@ -4,6 +4,7 @@
 pub mod clickhouse;
 pub mod error;
 pub mod facts;
+pub mod objects;
 pub mod reads;
 pub mod redis;
 pub mod runner;

@@ -197,7 +197,8 @@ impl<P: Projector> Worker<'_, P> {
         let projector = &*self.runner.projector;
         let mut at = projector.watermark(self.partition).await?;
         self.check(&at).await?;
-        let mut reader = Reader::open(&self.runner.log, &self.stream, at.sequence + 1, ReaderOptions::default()).await?;
+        let mut reader =
+            Reader::open(&self.runner.log, &self.stream, at.sequence + 1, ReaderOptions::default()).await?;
         loop {
             let arrived = tokio::select! {
                 biased;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use natter_nats::Stored;
 
 const LAG_RECORDS: &str = "natter_projector_lag_records";
@@ -21,8 +23,16 @@ const INSERT_ERRORS: &str = "natter_history_insert_errors_total";
 
 /// Tells the metrics recorder what the names mean. Call it once, after the recorder is installed.
 pub fn describe() {
-    describe_gauge!(LAG_RECORDS, Unit::Count, "outcomes in the log that the view has not applied (by the mean size of the batches read last)");
-    describe_gauge!(LAG_SECONDS, Unit::Seconds, "age of the last applied batch when it was applied; 0 when nothing waits");
+    describe_gauge!(
+        LAG_RECORDS,
+        Unit::Count,
+        "outcomes in the log that the view has not applied (by the mean size of the batches read last)"
+    );
+    describe_gauge!(
+        LAG_SECONDS,
+        Unit::Seconds,
+        "age of the last applied batch when it was applied; 0 when nothing waits"
+    );
     describe_gauge!(WATERMARK, Unit::Count, "last sequence of EVT_p that the view has applied");
     describe_gauge!(STOPPED, Unit::Count, "1: the partition has stopped and somebody must mend it");
     describe_counter!(BATCHES, Unit::Count, "outcome batches applied");

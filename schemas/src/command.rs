@@ -56,7 +56,7 @@ pub struct ImportLine {
 }
 
 /// How a command names its conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Address {
     /// By id.
     Id(ConversationId),

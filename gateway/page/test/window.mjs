@@ -112,7 +112,9 @@ export class Window {
 
   async shot(folder, name) {
     // Transitions of a tenth of a second, were they caught half-way, would look like faults.
-    await this.page.evaluate(() => Promise.all(document.getAnimations().filter((one) => one.effect.getTiming().iterations === 1).map((one) => one.finished)));
+    await this.page.evaluate(() => document.getAnimations()
+      .filter((animation) => animation.effect.getTiming().iterations === 1)
+      .forEach((animation) => animation.finish()));
     await this.page.screenshot({ path: `${folder}/${name}.png` });
   }
 }

@@ -71,7 +71,8 @@ pub fn authenticate(token: &str, keys: &TenantKeys, now_ms: u64) -> Result<Ident
         return Err(refused("the token is longer than 4096 bytes"));
     }
     // Nothing is believed yet: this only says whose key to try.
-    let claimed: ClaimedTenant = insecure_decode_claims(token).map_err(|_| refused("the token is not a JWT with a tenant"))?;
+    let claimed: ClaimedTenant =
+        insecure_decode_claims(token).map_err(|_| refused("the token is not a JWT with a tenant"))?;
     let key = keys.key(&claimed.tenant).ok_or_else(|| refused("the token's signature is not valid"))?;
     let claims = decode::<Claims>(token, &DecodingKey::from_secret(&key), &validation())
         .map_err(|error| refused(&format!("the token is not valid: {error}")))?

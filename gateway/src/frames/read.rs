@@ -126,12 +126,7 @@ impl FrameReader {
 
     /// Keeps the rest of `input` for the next call: for a session that stops reading in the middle.
     pub fn keep(&mut self, input: &mut &mut [u8]) {
-        self.pending.extend_from_slice(take(input));
-    }
-
-    /// Whether bytes are kept that have not been read.
-    pub fn has_kept(&self) -> bool {
-        self.taken < self.pending.len()
+        self.pending.extend_from_slice(&*take(input));
     }
 
     /// `None`: more bytes are needed. The limits are checked before the payload is there.
@@ -344,7 +339,8 @@ mod tests {
     #[test]
     fn fragments_join_around_control_frames_and_leave_no_memory() {
         let mut bytes =
-            [client(0x01, b"he"), client(0x89, b""), client(0x00, b"ll"), client(0x80, b"o"), client(0x81, b"!")].concat();
+            [client(0x01, b"he"), client(0x89, b""), client(0x00, b"ll"), client(0x80, b"o"), client(0x81, b"!")]
+                .concat();
         assert_eq!(read(&[&bytes]).0, ["ping 0", "Text(\"hello\")", "Text(\"!\")"]);
         let mut reader = FrameReader::default();
         let mut input = bytes.as_mut_slice();
@@ -418,7 +414,7 @@ mod tests {
         let mut input = bytes.as_mut_slice();
         assert_eq!(reader.next(&mut input), Ok(Some(Incoming::Text("1"))));
         reader.keep(&mut input);
-        assert!(reader.has_kept());
+        assert!(!reader.pending.is_empty());
         let mut more = client(0x81, b"4");
         let mut input = more.as_mut_slice();
         for text in ["2", "3", "4"] {

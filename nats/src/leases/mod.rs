@@ -86,6 +86,15 @@ pub struct Lease {
     phase: Arc<watch::Sender<Phase>>,
 }
 
+/// Which partitions have a worker of `role`, as some replica knows it: for readiness checks.
+///
+/// # Errors
+/// [`LogError::Transient`]: the broker does not answer.
+pub async fn held(log: &Log, role: &str) -> Result<Vec<u16>, LogError> {
+    let leases = Bucket::new(log, LEASES_BUCKET).matching(&format!("{role}.*")).await?;
+    Ok(leases.iter().filter_map(|(key, _)| key.rsplit_once('.')?.1.parse().ok()).collect())
+}
+
 impl Lease {
     /// Takes the lease of (`role`, `partition`) if nobody has it, and keeps it until it is released or lost.
     ///

@@ -12,8 +12,10 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, test_kill_process};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// How long the children of a process that was just killed may take to follow it.
+/// How long the children of a process that was just killed may take to follow it, and hold its lock.
 const ORPHANS_WAIT: Duration = Duration::from_secs(3);
+/// The same for a holder that seems to live: a killed process has a process id until its parent has looked at it.
+const HOLDER_WAIT: Duration = Duration::from_millis(300);
 
 /// An open data folder, locked for this process.
 #[derive(Clone, Debug)]
@@ -116,8 +118,8 @@ async fn take_lock(folder: &Path) -> anyhow::Result<File> {
             Ok(()) => break,
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let holder = holder(&mut file)?;
-                // A holder that is dead leaves its children to the kernel, which ends them within moments.
-                if holder.is_none_or(is_alive) || started.elapsed() > ORPHANS_WAIT {
+                let patience = if holder.is_none_or(is_alive) { HOLDER_WAIT } else { ORPHANS_WAIT };
+                if started.elapsed() > patience {
                     let holder = holder.map_or_else(
                         || "another process".to_owned(),
                         |pid| format!("process {}", pid.as_raw_nonzero()),

@@ -19,6 +19,7 @@ mod redis;
 mod registry;
 mod s3;
 mod shim;
+mod supervised;
 mod supervisor;
 
 use std::fmt;
@@ -37,12 +38,13 @@ pub use self::nats::{NatsAccess, connect_options as nats_connect_options};
 pub use self::notice::{Notice, Notify};
 pub use self::ports::free_port;
 pub use self::shim::{BackendExec, backend_exec};
-pub use self::supervisor::{State, Status};
+pub use self::supervised::{State, Status};
 
 use self::credentials::Credentials;
 use self::log_file::LogFile;
 use self::ports::Ports;
-use self::supervisor::{Launch, Source, Supervised, Supervisor};
+use self::supervised::Supervised;
+use self::supervisor::{Launch, Source, Supervisor};
 
 /// One of the four servers that natter stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

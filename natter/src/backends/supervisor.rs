@@ -10,10 +10,10 @@ use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures_util::future::BoxFuture;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::log_file::LogFile;
+use super::supervised::{State, Status, Supervised, SupervisedEnd, Wanted, stop_wanted};
 use super::{Backend, Endpoints, Notice, Notify};
 
 /// After so many deaths in a row, each within `QUICK` of its start, a server is given up.
@@ -55,48 +56,6 @@ pub enum Source {
     Child(BoxFuture<'static, anyhow::Result<Launch>>),
 }
 
-/// What a backend is doing at the moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Its program is looked up or fetched, its config written.
-    Preparing,
-    /// It runs and has not answered its health check yet.
-    Starting,
-    /// It answered its health check.
-    Ready,
-    /// It died and is started again in a moment; with the reason of its death.
-    Restarting(String),
-    /// It could not be had, or died too often, and nothing is tried any more. The text names it and says what to do.
-    Failed(String),
-    /// It was stopped on request.
-    Stopped,
-}
-
-/// What is known of a backend at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    /// What it is doing.
-    pub status: Status,
-    /// The process id of its server, while one of ours runs.
-    pub pid: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Wanted {
-    Running,
-    /// Asked to end, and killed when it has not within this time.
-    Stopped(Duration),
-}
-
-/// The handle of a supervised backend. Dropping it kills the server.
-#[derive(Debug)]
-pub struct Supervised {
-    wanted: Option<watch::Sender<Wanted>>,
-    state: watch::Receiver<State>,
-    /// Disconnected when the task has ended, and its child with it.
-    ended: Mutex<mpsc::Receiver<()>>,
-}
-
 /// The task on the supervisor's thread.
 pub struct Supervisor {
     pub backend: Backend,
@@ -109,74 +68,16 @@ pub struct Supervisor {
     pub notify: Notify,
 }
 
-impl Supervised {
-    /// Waits until the backend answers its health check.
-    ///
-    /// # Errors
-    /// When it was given up or stopped.
-    pub async fn ready(&self) -> anyhow::Result<()> {
-        let mut state = self.state.clone();
-        let settled = |state: &State| matches!(state.status, Status::Ready | Status::Failed(_) | Status::Stopped);
-        match &state.wait_for(settled).await.context("the backend was dropped")?.status {
-            Status::Ready => Ok(()),
-            Status::Failed(reason) => bail!("{reason}"),
-            _ => bail!("the backend was stopped"),
-        }
-    }
-
-    pub fn state(&self) -> watch::Receiver<State> {
-        self.state.clone()
-    }
-
-    /// Stops the server and leaves it stopped: SIGTERM, and SIGKILL after `grace`.
-    pub async fn stop(&self, grace: Duration) {
-        if let Some(wanted) = &self.wanted {
-            wanted.send_replace(Wanted::Stopped(grace));
-        }
-        // An error is a task that has ended, and its child with it.
-        if self.state.clone().wait_for(|state| state.status == Status::Stopped).await.is_err() {
-            tracing::debug!("a backend had ended before it was stopped");
-        }
-    }
-
-    /// Starts a stopped server again.
-    pub fn start(&self) {
-        if let Some(wanted) = &self.wanted {
-            wanted.send_replace(Wanted::Running);
-        }
-    }
-
-    /// Kills the server without waiting for it.
-    pub fn kill(&mut self) {
-        if let Some(wanted) = self.wanted.take() {
-            wanted.send_replace(Wanted::Stopped(Duration::ZERO));
-        }
-    }
-}
-
-impl Drop for Supervised {
-    /// Returns when the child is gone, so that its folder may be deleted.
-    fn drop(&mut self) {
-        self.kill();
-        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if ended.recv_timeout(Duration::from_secs(5)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            tracing::error!("a backend did not end when it was killed");
-        }
-    }
-}
-
 impl Supervisor {
     /// Starts the backend on the supervisor's thread.
     pub fn spawn(self, source: Source) -> anyhow::Result<Supervised> {
-        let (wanted, wanted_here) = watch::channel(Wanted::Running);
-        let (state_here, state) = watch::channel(State { status: Status::Preparing, pid: None });
-        let (alive, ended) = mpsc::sync_channel(0);
-        let task = Task { of: self, wanted: wanted_here, state: state_here };
+        let (handle, SupervisedEnd { wanted, state, alive }) = Supervised::new();
+        let task = Task { of: self, wanted, state };
         thread()?.spawn(async move {
             task.run(source).await;
             drop(alive);
         });
-        Ok(Supervised { wanted: Some(wanted), state, ended: Mutex::new(ended) })
+        Ok(handle)
     }
 
     /// Returns when a health check succeeds; says so once when that takes long.
@@ -362,14 +263,6 @@ impl Task {
     }
 }
 
-/// Waits until the backend is not wanted any more; the time that it has to end, zero when its handle was dropped.
-async fn stop_wanted(wanted: &mut watch::Receiver<Wanted>) -> Duration {
-    match wanted.wait_for(|wanted| matches!(wanted, Wanted::Stopped(_))).await.map(|wanted| *wanted) {
-        Ok(Wanted::Stopped(grace)) => grace,
-        _ => Duration::ZERO,
-    }
-}
-
 async fn terminate(child: &mut Child, grace: Duration) {
     let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) else { return };
     if !grace.is_zero() && kill_process(pid, Signal::TERM).is_ok() && timeout(grace, child.wait()).await.is_ok() {
@@ -388,7 +281,7 @@ fn remove_litter(launch: &Launch) {
     for path in &launch.litter {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "not removed")
+                tracing::warn!(path = %path.display(), %error, "not removed");
             }
             _ => {}
         }

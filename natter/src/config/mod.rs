@@ -48,9 +48,9 @@ pub struct LogSection {
     /// Replicas of each stream: 1, 3 or 5.
     pub replicas: usize,
     /// Room for each command stream, in bytes.
-    pub command_bytes_max: i64,
+    pub command_bytes_max: u64,
     /// Room for each outcome stream, in bytes.
-    pub outcome_bytes_max: i64,
+    pub outcome_bytes_max: u64,
 }
 
 impl Default for LogSection {

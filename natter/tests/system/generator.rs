@@ -7,7 +7,7 @@ use natter_nats::Stored;
 use natter_schemas::codec::{OutcomeBatchWriter, Source};
 use natter_schemas::command::{Address, Body, Command, ImportLine, Kind, Origin, Visibility};
 use natter_schemas::error::ErrorCode;
-use natter_schemas::event::{Placed, placed, touched};
+use natter_schemas::event::touched;
 use natter_schemas::id::{ConversationId, IdState, MessageId};
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
 use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection};
@@ -45,12 +45,6 @@ impl Random {
     }
 }
 
-/// A batch with what stands in it.
-pub struct Batch {
-    pub stored: Stored,
-    pub outcomes: Vec<Placed>,
-}
-
 /// A log of one partition in the making.
 pub struct Generator {
     pub partition: u16,
@@ -79,7 +73,11 @@ impl Generator {
             model: Model::new(partition),
             tenants: ["acme", "demo"].map(|tenant| Tenant::try_from(tenant).unwrap()).to_vec(),
             // Some that begin alike, and one that needs quoting anywhere.
-            users: (0..12).map(|n| format!("u{n}")).chain(["u".into(), "ü:* \"{0}\"".into()]).map(|u| UserId::try_from(u.as_str()).unwrap()).collect(),
+            users: (0..12)
+                .map(|n| format!("u{n}"))
+                .chain(["u".into(), "ü:* \"{0}\"".into()])
+                .map(|u| UserId::try_from(u.as_str()).unwrap())
+                .collect(),
             sequence: 0,
             stored_ms: START_MS,
             ids: IdState::default(),
@@ -89,20 +87,16 @@ impl Generator {
     }
 
     /// The next batch of the log, with `records` outcomes.
-    pub fn batch(&mut self, records: u32) -> Batch {
+    pub fn batch(&mut self, records: u32) -> Stored {
         self.sequence += 1;
         // Now and then long enough that refs are recent no more.
         self.stored_ms += if self.random.one_in(12) { 130_000 } else { self.random.below(400) };
         self.ids.advance(self.stored_ms);
         let mut writer = OutcomeBatchWriter::default();
-        let mut policies = Vec::new();
-        let mut outcomes = Vec::new();
         for index in 0..records {
-            let outcome = self.outcome(&mut policies);
+            let outcome = self.outcome();
             writer.push(&outcome, &touched(&outcome));
-            outcomes.push((index, outcome));
-            let (index, outcome) = outcomes.last().unwrap();
-            self.model.outcome(self.sequence, *index, self.stored_ms, outcome);
+            self.model.outcome(self.sequence, index, self.stored_ms, &outcome);
         }
         let source = Source {
             sequence: self.sequence,
@@ -112,11 +106,25 @@ impl Generator {
             number: self.sequence,
             records,
         };
-        let payload = Bytes::from(writer.finish(1, vec![source], self.ids, policies));
-        let outcomes = placed(self.partition, self.sequence, &payload).unwrap();
-        let stored =
-            Stored { sequence: self.sequence, stored_ms: self.stored_ms, lease: Some(1), records: Some(records), behind: 0, payload };
-        Batch { stored, outcomes }
+        let payload = Bytes::from(writer.finish(1, vec![source], self.ids, Vec::new()));
+        Stored {
+            sequence: self.sequence,
+            stored_ms: self.stored_ms,
+            lease: Some(1),
+            records: Some(records),
+            behind: 0,
+            payload,
+        }
+    }
+
+    /// Sequence of the last batch.
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Lets log time pass.
+    pub const fn pause(&mut self, ms: u64) {
+        self.stored_ms += ms;
     }
 
     /// Log time of the last batch.
@@ -124,7 +132,7 @@ impl Generator {
         self.stored_ms
     }
 
-    fn outcome(&mut self, _policies: &mut Vec<PolicyHash>) -> Outcome {
+    fn outcome(&mut self) -> Outcome {
         let tenant = self.random.pick(&self.tenants).clone();
         let sender = self.random.pick(&self.users).clone();
         let room = self.room(&tenant);
@@ -142,8 +150,13 @@ impl Generator {
     }
 
     fn room(&mut self, tenant: &Tenant) -> Option<ConversationId> {
-        let rooms: Vec<_> =
-            self.model.conversations.iter().filter(|(_, room)| room.fact.tenant == *tenant).map(|(id, _)| *id).collect();
+        let rooms: Vec<_> = self
+            .model
+            .conversations
+            .iter()
+            .filter(|(_, room)| room.fact.tenant == *tenant)
+            .map(|(id, _)| *id)
+            .collect();
         (!rooms.is_empty()).then(|| *self.random.pick(&rooms))
     }
 
@@ -172,7 +185,11 @@ impl Generator {
                 return self.rejected(Body::CreateDirect { peer });
             }
             let members = vec![peer.clone()];
-            return (Body::CreateDirect { peer }, Decision::Accepted(Accepted::Created { conversation, members }), Origin::Client);
+            return (
+                Body::CreateDirect { peer },
+                Decision::Accepted(Accepted::Created { conversation, members }),
+                Origin::Client,
+            );
         }
         let members: Vec<_> = others.into_iter().filter(|_| self.random.one_in(3)).collect();
         let visibility = if self.random.one_in(2) { Visibility::Public } else { Visibility::Private };
@@ -190,7 +207,11 @@ impl Generator {
         if !room.members.contains_key(sender) {
             let body = Body::Join { conversation: address };
             if room.fact.kind == Kind::Group && room.fact.visibility == Visibility::Public && self.random.one_in(2) {
-                return (body, accepted(Accepted::Joined { conversation, seq, member_count: count + 1 }), Origin::Client);
+                return (
+                    body,
+                    accepted(Accepted::Joined { conversation, seq, member_count: count + 1 }),
+                    Origin::Client,
+                );
             }
             return self.rejected(body);
         }
@@ -261,4 +282,3 @@ impl Generator {
         DisplayName::try_from(format!("Name {}", self.random.below(1000)).as_str()).unwrap()
     }
 }
-

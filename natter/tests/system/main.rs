@@ -3,5 +3,9 @@
 
 mod backends;
 mod engine;
+mod log;
+mod generator;
+mod model;
 mod raw_http;
 mod servers;
+mod views;

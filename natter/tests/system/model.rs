@@ -60,9 +60,9 @@ impl Model {
     /// The direct chat of a pair.
     pub fn direct(&self, tenant: &Tenant, one: &UserId, other: &UserId) -> Option<ConversationId> {
         let pair = |fact: &ConversationFact| {
-            fact.peer.as_ref().is_some_and(|peer| {
-                (fact.creator == *one && peer == other) || (fact.creator == *other && peer == one)
-            })
+            fact.peer
+                .as_ref()
+                .is_some_and(|peer| (fact.creator == *one && peer == other) || (fact.creator == *other && peer == one))
         };
         let found = self.conversations.iter().find(|(_, room)| room.fact.tenant == *tenant && pair(&room.fact));
         found.map(|(id, _)| *id)
@@ -81,7 +81,10 @@ impl Model {
         let at = At { position, at_ms, command, accepted };
         if matches!(
             accepted,
-            Accepted::Existing { .. } | Accepted::Unchanged { .. } | Accepted::Repeated(_) | Accepted::ImportedBefore { .. }
+            Accepted::Existing { .. }
+                | Accepted::Unchanged { .. }
+                | Accepted::Repeated(_)
+                | Accepted::ImportedBefore { .. }
         ) {
             return;
         }
@@ -198,7 +201,9 @@ impl Room {
     }
 
     fn sent(&mut self, at: &At<'_>) {
-        let (Accepted::Sent { message, seq, replacement, .. }, Body::Send { text, .. }) = (at.accepted, &at.command.body) else {
+        let (Accepted::Sent { message, seq, replacement, .. }, Body::Send { text, .. }) =
+            (at.accepted, &at.command.body)
+        else {
             panic!("sent by {:?}", at.command);
         };
         assert_eq!(self.messages.len() as u64 + 1, *seq, "seqs have no holes");

@@ -100,7 +100,7 @@ impl<'a> Remembered<'a> {
 }
 
 /// The conversation in an address fact.
-pub(super) fn address(fact: Option<&Fact>) -> Option<ConversationId> {
+pub(crate) fn address(fact: Option<&Fact>) -> Option<ConversationId> {
     match fact {
         Some(Fact::Address(id)) => Some(*id),
         _ => None,

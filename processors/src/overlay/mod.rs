@@ -14,7 +14,6 @@ use std::collections::hash_map::Entry as Place;
 use natter_projections::facts::{Change, Fact, FactKey, changes};
 use natter_schemas::event::{Event, RefScope};
 use natter_schemas::id::ConversationId;
-use natter_schemas::limits::OVERLAY_FACTS_MAX;
 use natter_schemas::names::Ref;
 
 use crate::decide::Facts;
@@ -29,19 +28,16 @@ pub struct Overlay {
     /// Facts and remembered refs in it.
     weight: usize,
     weight_max: usize,
+    /// The weight at which sweeping is worth its time again.
+    sweep_at: usize,
     /// Counts batches: which facts were of use lately.
     round: u64,
 }
 
 impl Overlay {
-    /// Knows nothing of what happened up to `floor`.
-    pub fn above(floor: u64) -> Self {
-        Self::bounded(floor, OVERLAY_FACTS_MAX)
-    }
-
-    /// The same with another bound.
-    pub fn bounded(floor: u64, weight_max: usize) -> Self {
-        Self { entries: HashMap::new(), floor, weight: 0, weight_max, round: 1 }
+    /// Knows nothing of what happened up to `floor`. Keeps about `weight_max` facts, and more only while a view is behind.
+    pub fn above(floor: u64, weight_max: usize) -> Self {
+        Self { entries: HashMap::new(), floor, weight: 0, weight_max, sweep_at: weight_max, round: 1 }
     }
 
     /// Every change after this sequence is here.
@@ -56,12 +52,12 @@ impl Overlay {
 
     /// Whether it is time to [`Overlay::sweep`].
     pub const fn is_full(&self) -> bool {
-        self.weight > self.weight_max
+        self.weight > self.sweep_at
     }
 
-    /// Whether it has outgrown its bound so far that the partition must pause.
-    pub const fn is_overfull(&self) -> bool {
-        self.weight > 2 * self.weight_max
+    /// How many facts changed after `watermark`, so that they cannot be forgotten while a view stands there.
+    pub fn changed_after(&self, watermark: u64) -> usize {
+        self.entries.values().filter(|entry| entry.changed > watermark).count()
     }
 
     /// A batch begins; what it touches is kept longest.
@@ -159,21 +155,20 @@ impl Overlay {
         let round = self.round;
         let evictable = |entry: &Entry| entry.changed <= watermark && entry.used < round;
         let mut ages: Vec<u64> = self.entries.values().filter(|entry| evictable(entry)).map(|entry| entry.used).collect();
-        if ages.is_empty() {
-            return;
+        if !ages.is_empty() {
+            let middle = ages.len() / 2;
+            let limit = *ages.select_nth_unstable(middle).1;
+            let (floor, weight) = (&mut self.floor, &mut self.weight);
+            self.entries.retain(|_, entry| {
+                let forget = evictable(entry) && entry.used <= limit;
+                if forget {
+                    *floor = (*floor).max(entry.changed);
+                    *weight -= entry.weight();
+                }
+                !forget
+            });
         }
-        let middle = ages.len() / 2;
-        let (_, limit, _) = ages.select_nth_unstable(middle);
-        let limit = *limit;
-        let (floor, weight) = (&mut self.floor, &mut self.weight);
-        self.entries.retain(|_, entry| {
-            let forget = evictable(entry) && entry.used <= limit;
-            if forget {
-                *floor = (*floor).max(entry.changed);
-                *weight -= entry.weight();
-            }
-            !forget
-        });
+        self.sweep_at = self.weight_max.max(self.weight + self.weight_max / 4);
     }
 
     /// Whether all that ever changed under `key` is here, because its conversation was made after the floor.

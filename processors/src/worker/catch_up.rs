@@ -23,14 +23,15 @@ pub(super) async fn lower(
         return Err(behind);
     }
     tracing::debug!(watermark, floor, "the redis view is behind; reading the outcomes between");
-    let mut older = Overlay::above(watermark);
+    let facts_max = around.facts_max();
+    let mut older = Overlay::above(watermark, facts_max);
     let fold = |stored: &natter_nats::Stored| {
         for placed in placed(around.partition(), stored.sequence, &stored.payload)? {
             if let Some(event) = placed.event() {
                 older.fold(&event);
             }
         }
-        match older.is_overfull() {
+        match older.changed_after(watermark) > facts_max {
             true => Err(behind.clone()),
             false => Ok(()),
         }

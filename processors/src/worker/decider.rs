@@ -58,7 +58,7 @@ impl<S: Surroundings> Decider<S> {
                 (header.ids, header.log_ms(), header.command_sequence(), stored.sequence)
             }
         };
-        let (overlay, policies) = (Overlay::above(outcomes), Policies::default());
+        let (overlay, policies) = (Overlay::above(outcomes, around.facts_max()), Policies::default());
         Ok(Self { around, lease, overlay, policies, ids, log_ms, commands, outcomes, watermark: 0 })
     }
 
@@ -209,8 +209,8 @@ impl<S: Surroundings> Decider<S> {
         let loaded = self.around.load(keys).await?;
         metrics::histogram!(telemetry::FACTS_LOAD).record(began.elapsed());
         metrics::counter!(telemetry::FACTS_LOADED).increment(keys.len() as u64);
-        if loaded.watermark > self.outcomes + 1 {
-            // The next batch may have been stored although nobody has heard so; one after it is somebody else's.
+        if loaded.watermark > self.outcomes {
+            // What this worker has not made, another has.
             let (found, own) = (loaded.watermark, self.outcomes);
             return Err(Halt::NotOwner(format!("the redis view has reached {found}, beyond this worker's {own}")));
         }
@@ -259,7 +259,7 @@ impl<S: Surroundings> Decider<S> {
         }
         self.load_once(&[]).await?;
         self.overlay.sweep(self.watermark);
-        match self.overlay.is_overfull() {
+        match self.overlay.changed_after(self.watermark) > self.around.facts_max() {
             true => Err(Halt::Behind { watermark: self.watermark, last: self.outcomes }),
             false => Ok(()),
         }

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use clickhouse::{RowOwned, RowWrite};
-use natter_nats::{Backoff, LogId, SharedClock, Stored};
+use natter_nats::backoff::Backoff;
+use natter_nats::clock::SharedClock;
+use natter_nats::{LogId, Stored};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};

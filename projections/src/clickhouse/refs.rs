@@ -3,7 +3,6 @@
 use clickhouse::Row;
 use natter_schemas::event::RefScope;
 use natter_schemas::id::{ConversationId, MessageId};
-use natter_schemas::limits::REF_LIFE_MS;
 use natter_schemas::names::{Ref, Tenant, UserId};
 use natter_schemas::outcome::Answered;
 use serde::Deserialize;
@@ -40,8 +39,8 @@ struct Found {
     content: u64,
 }
 
-/// What each of `queries` was answered with, where the history up to the batch `last` knows it: the newest within 24 h
-/// before `log_ms`.
+/// What each of `queries` was answered with, where the history up to the batch `last` knows it: the newest since
+/// `since_ms` of log time (Unix ms).
 ///
 /// # Errors
 /// Transient.
@@ -49,14 +48,14 @@ pub async fn find_refs(
     clickhouse: &ClickHouse,
     partition: u16,
     last: u64,
-    log_ms: u64,
+    since_ms: u64,
     queries: &[RefQuery],
 ) -> Result<Vec<Option<Answered>>, ViewError> {
     if queries.is_empty() {
         return Ok(Vec::new());
     }
     let references: Vec<&str> = queries.iter().map(|query| query.reference.as_str()).collect();
-    let since = i64::try_from(log_ms.saturating_sub(REF_LIFE_MS)).unwrap_or(i64::MAX);
+    let since = i64::try_from(since_ms).unwrap_or(i64::MAX);
     let sql = format!(
         "SELECT tenant, sender, reference, command, conversation, sequence, idx, at, log_at, message, seq, content FROM {} \
          WHERE partition = ? AND sequence <= ? AND reference IN ? AND event != '' \

@@ -46,7 +46,7 @@ impl Reads {
         let mut more = events.len() > limit;
         if !more && complete < known.shows {
             match self.tails.missing(known.partition, known.id(), known.shows).await {
-                Ok(missing) => events.extend(missing.events.iter().filter_map(|placed| {
+                Ok(missing) => events.extend(missing.iter().filter_map(|placed| {
                     let event = placed.event()?;
                     let own = event.command.sender == *user;
                     let later = event.position.version() > after.version().max(Position::batch(0, complete).version());

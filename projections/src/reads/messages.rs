@@ -82,7 +82,7 @@ impl Reads {
         if messages.len() < wanted {
             let missing = self.tails.missing(known.partition, known.id(), shows).await?;
             let has = |messages: &[Message], seq| messages.binary_search_by_key(&seq, |message| message.seq).is_ok();
-            let from_log = missing.events.iter().filter_map(message_of).filter(|message| seqs.contains(&message.seq));
+            let from_log = missing.iter().filter_map(message_of).filter(|message| seqs.contains(&message.seq));
             let added: Vec<_> =
                 from_log.filter(|message| !has(&messages, message.seq)).map(|message| as_seen_by(user, message)).collect();
             messages.extend(added);
@@ -107,7 +107,7 @@ impl Reads {
             return Ok(seq);
         }
         let missing = self.tails.missing(known.partition, known.id(), found.watermark.sequence).await?;
-        let found = missing.events.iter().filter_map(message_of).find(|found| found.message == message);
+        let found = missing.iter().filter_map(message_of).find(|found| found.message == message);
         found.map(|found| found.seq).ok_or_else(not_found)
     }
 }

@@ -36,14 +36,6 @@ struct Tail {
     batches: VecDeque<Stored>,
 }
 
-/// Outcomes of one conversation's events, and the sequence up to which the history has everything.
-pub(super) struct Missing {
-    /// The history is complete up to here.
-    pub(super) history: u64,
-    /// What came after it, in order.
-    pub(super) events: Vec<Placed>,
-}
-
 impl Tails {
     pub(super) fn new(log: Log, history: ClickHouse) -> Self {
         let tails = (0..log.partitions()).map(|_| Mutex::default()).collect();
@@ -66,7 +58,7 @@ impl Tails {
         partition: u16,
         conversation: ConversationId,
         last: u64,
-    ) -> Result<Missing, ErrorBody> {
+    ) -> Result<Vec<Placed>, ErrorBody> {
         let mut tail = self.tails[usize::from(partition)].lock().await;
         self.look(partition, &mut tail).await.map_err(|error| error_body(&error))?;
         self.extend(partition, &mut tail, last).await?;
@@ -74,7 +66,7 @@ impl Tails {
         for batch in tail.batches.iter().take_while(|batch| batch.sequence <= last) {
             of_conversation(partition, batch, conversation, &mut events).map_err(|error| error_body(&error))?;
         }
-        Ok(Missing { history: tail.history, events })
+        Ok(events)
     }
 
     /// Where the history is now; what it has is forgotten here.

@@ -11,7 +11,7 @@ use natter_schemas::id::ConversationId;
 use natter_schemas::names::{ExternalId, Tenant, UserId};
 
 use super::connection::Redis;
-use super::operation::Operation;
+use super::operation::{Fields, Operation};
 use super::query::{Query, number};
 use crate::error::ViewError;
 use crate::watermark::Watermark;
@@ -33,7 +33,7 @@ pub(crate) fn pair(low: &UserId, high: &UserId) -> Vec<u8> {
 
 /// The addresses that a step adds.
 #[derive(Debug, Default)]
-pub(crate) struct Fold(HashMap<String, Vec<(Vec<u8>, Vec<u8>)>>);
+pub(crate) struct Fold(HashMap<String, Fields>);
 
 impl Fold {
     pub(crate) fn external(&mut self, tenant: &Tenant, external: &ExternalId, conversation: ConversationId) {

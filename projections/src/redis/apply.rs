@@ -61,7 +61,9 @@ impl Projector for RedisProjector {
             let outcomes = placed(steps.partition, batch.sequence, &batch.payload).map_err(|error| {
                 ViewError::corrupt(format_args!("sequence {} of EVT_{}", batch.sequence, steps.partition), error)
             })?;
-            outcomes.iter().for_each(|outcome| step.outcome(outcome));
+            for outcome in &outcomes {
+                step.outcome(outcome);
+            }
         }
         let args = arguments(steps.log, steps.after, last.sequence, step);
         let (watermark, _) = answered(self.0.call(&SCRIPT, &watermark_key(steps.partition), &args).await?)?;
@@ -86,6 +88,8 @@ fn arguments(log: &LogId, after: u64, last: u64, step: Step) -> Args {
     args.number(SLACK);
     args.number(REFS_KEPT);
     args.number(REFS_RECENT_MS);
-    step.operations().iter().for_each(|operation| operation.encode(&mut args));
+    for operation in step.operations() {
+        operation.encode(&mut args);
+    }
     args
 }

@@ -98,7 +98,9 @@ async fn connect_single(url: &str) -> Result<ConnectionManager, ViewError> {
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
         .set_number_of_retries(1);
-    ConnectionManager::new_with_config(client, config).await.map_err(|error| error_of("cannot connect to redis", &error))
+    ConnectionManager::new_with_config(client, config)
+        .await
+        .map_err(|error| error_of("cannot connect to redis", &error))
 }
 
 async fn connect_cluster(url: &str) -> Result<ClusterConnection, ViewError> {
@@ -201,7 +203,9 @@ impl Info {
         for line in lines(answer) {
             match line.split_once(':') {
                 // Of a cluster's nodes, the least suitable is remembered.
-                Some(("redis_version", version)) if info.version.is_empty() || number(version) < number(&info.version) => {
+                Some(("redis_version", version))
+                    if info.version.is_empty() || number(version) < number(&info.version) =>
+                {
                     version.clone_into(&mut info.version);
                 }
                 Some(("maxmemory_policy", policy)) if info.policy.is_empty() || policy != "noeviction" => {
@@ -218,7 +222,9 @@ impl Info {
         let Self { version, policy, .. } = self;
         if number(version) < VERSION_MIN {
             let (major, minor) = VERSION_MIN;
-            return Err(ViewError::Mismatch(format!("redis is version `{version}`, at least {major}.{minor} is needed: install a newer one")));
+            return Err(ViewError::Mismatch(format!(
+                "redis is version `{version}`, at least {major}.{minor} is needed: install a newer one"
+            )));
         }
         if policy != "noeviction" {
             return Err(ViewError::Mismatch(format!(

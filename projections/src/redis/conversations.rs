@@ -15,7 +15,7 @@ use natter_schemas::names::DisplayName;
 use natter_schemas::outcome::Accepted;
 use natter_schemas::position::Position;
 
-use super::operation::Operation;
+use super::operation::{Fields, Operation};
 use super::query::{Answers, Query, number};
 use crate::error::ViewError;
 use crate::facts::ConversationFact;
@@ -78,12 +78,13 @@ impl Fold {
     }
 
     pub(crate) fn operations(self, operations: &mut Vec<Operation>) {
-        operations.extend(self.0.into_iter().map(|(id, changed)| Operation::Set { key: key(id), fields: changed.fields() }));
+        operations
+            .extend(self.0.into_iter().map(|(id, changed)| Operation::Set { key: key(id), fields: changed.fields() }));
     }
 }
 
 impl Changed {
-    fn fields(self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn fields(self) -> Fields {
         let decimal = |number: u64| number.to_string().into_bytes();
         let fields = [
             (FACT, self.fact),
@@ -122,7 +123,11 @@ pub(crate) fn ask(query: &mut Query, conversation: ConversationId) {
 }
 
 /// The [`Row`] that was asked for; `None`: there is no such conversation.
-pub(crate) fn row(partition: u16, conversation: ConversationId, answers: &mut Answers) -> Result<Option<Row>, ViewError> {
+pub(crate) fn row(
+    partition: u16,
+    conversation: ConversationId,
+    answers: &mut Answers,
+) -> Result<Option<Row>, ViewError> {
     let (fact, name) = (answers.bytes()?, answers.text()?);
     let (last_seq, member_count) = (answers.number()?.unwrap_or(0), answers.bytes()?);
     let (version, active_at_ms) = (answers.number()?.unwrap_or(0), answers.number()?.unwrap_or(0));

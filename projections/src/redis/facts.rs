@@ -45,11 +45,14 @@ pub async fn load(redis: &Redis, partition: u16, keys: &[FactKey]) -> Result<Loa
     Ok(Loaded { log: watermark.log, watermark: watermark.sequence, values })
 }
 
+/// A fact's place among those asked for, and the field that holds it.
+type Asked = (usize, Vec<u8>);
+
 /// Where the facts lie: fields of hashes, asked for together, and all else. Facts are named by their place.
 #[derive(Default)]
 struct Plan<'a> {
     keys: &'a [FactKey],
-    hashes: Vec<(String, Vec<(usize, Vec<u8>)>)>,
+    hashes: Vec<(String, Vec<Asked>)>,
     others: Vec<usize>,
 }
 

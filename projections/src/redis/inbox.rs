@@ -140,7 +140,9 @@ pub async fn page(
     args.number(limit);
     args.push(after.map(|(active_at_ms, _)| active_at_ms.to_string()).unwrap_or_default());
     args.push(after.map(|(_, conversation)| conversation.to_string()).unwrap_or_default());
-    conversations::FIELDS.iter().for_each(|field| args.push(field));
+    for field in conversations::FIELDS {
+        args.push(field);
+    }
     let (watermark, mut answers) = answered(redis.call(&SCRIPT, &watermark_key(partition), &args).await?)?;
     let total = usize::try_from(answers.number()?.unwrap_or(0)).unwrap_or(usize::MAX);
     let mut conversations = Vec::new();
@@ -154,7 +156,9 @@ fn seen(partition: u16, user: &UserId, answers: &mut Answers) -> Result<Seen, Vi
     let conversation = ConversationId::from_raw(answers.number()?.unwrap_or(0));
     let row = conversations::row(partition, conversation, &mut answers.many()?)?;
     Ok(Seen {
-        row: row.ok_or_else(|| ViewError::Corrupt(format!("{user} is in conversation {conversation}, which is not in redis")))?,
+        row: row.ok_or_else(|| {
+            ViewError::Corrupt(format!("{user} is in conversation {conversation}, which is not in redis"))
+        })?,
         last_message: messages::message(partition, answers, user)?,
         membership: members::membership(answers)?,
         read_seq: answers.number()?.unwrap_or(0),

@@ -121,7 +121,9 @@ pub async fn hot(
     }
     let holes = messages.windows(2).any(|pair: &[Message]| pair[0].seq + 1 != pair[1].seq);
     if holes {
-        return Err(ViewError::Corrupt(format!("the newest messages of conversation {conversation} in redis have a hole")));
+        return Err(ViewError::Corrupt(format!(
+            "the newest messages of conversation {conversation} in redis have a hole"
+        )));
     }
     Ok(HotMessages { watermark, last_seq, first_hot_seq, messages })
 }
@@ -129,7 +131,8 @@ pub async fn hot(
 /// The next answer as a message, as `reader` sees it; `None`: there is none.
 pub(crate) fn message(partition: u16, answers: &mut Answers, reader: &UserId) -> Result<Option<Message>, ViewError> {
     let Some(bytes) = answers.bytes()? else { return Ok(None) };
-    let (seq, rest) = bytes.split_first_chunk().ok_or_else(|| ViewError::Corrupt("a message in redis without its seq".into()))?;
+    let (seq, rest) =
+        bytes.split_first_chunk().ok_or_else(|| ViewError::Corrupt("a message in redis without its seq".into()))?;
     let entry: Entry = codec::decode("a message in redis", rest)?;
     let own = entry.sender == *reader;
     Ok(Some(Message {

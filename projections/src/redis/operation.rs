@@ -3,11 +3,14 @@
 
 use super::connection::Args;
 
+/// Fields of a hash with their values.
+pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One write. Keys are without their prefix (`{p}:<generation>:`), which the script adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Operation {
     /// Fields of a hash get these values.
-    Set { key: String, fields: Vec<(Vec<u8>, Vec<u8>)> },
+    Set { key: String, fields: Fields },
     /// Fields of a hash go.
     Unset { key: String, fields: Vec<Vec<u8>> },
     /// Members of a set come.

@@ -40,6 +40,8 @@ impl Fold {
 
 /// A stored policy hash.
 pub(crate) fn hash(bytes: &[u8]) -> Result<PolicyHash, ViewError> {
-    let hash = bytes.try_into().map_err(|_| ViewError::Corrupt(format!("a policy's hash in redis has {} bytes", bytes.len())))?;
+    let hash = bytes
+        .try_into()
+        .map_err(|_| ViewError::Corrupt(format!("a policy's hash in redis has {} bytes", bytes.len())))?;
     Ok(PolicyHash(hash))
 }

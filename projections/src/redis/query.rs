@@ -30,7 +30,9 @@ impl Query {
     pub(crate) fn fields<T: AsRef<[u8]>>(&mut self, key: &str, fields: impl ExactSizeIterator<Item = T>) {
         debug_assert!((1..=FIELDS_MAX).contains(&fields.len()), "one to {FIELDS_MAX} fields in one question");
         self.question("fields", key, fields.len());
-        fields.for_each(|field| self.args.push(field));
+        for field in fields {
+            self.args.push(field);
+        }
     }
 
     /// All of a list.

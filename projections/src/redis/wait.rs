@@ -70,7 +70,10 @@ impl Waiting {
     /// Returns when the partition's watermark has been seen at `min` or above.
     async fn reached(&self, partition: u16, min: u64) -> Result<(), ViewError> {
         let Some(look) = self.looks.get(usize::from(partition)) else {
-            return Err(ViewError::Mismatch(format!("there is no partition {partition}, there are {}", self.looks.len())));
+            return Err(ViewError::Mismatch(format!(
+                "there is no partition {partition}, there are {}",
+                self.looks.len()
+            )));
         };
         loop {
             let mut look = look.lock().await;

@@ -1,0 +1,57 @@
+//! `GET /v1/ws`: from a request to a session.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use axum::response::Response;
+use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade as handshake};
+use hyper_util::rt::TokioIo;
+use natter_schemas::error::ErrorCode;
+use natter_schemas::wire::server::ErrorBody;
+use tokio::net::TcpStream;
+
+use super::answer::Refused;
+use crate::auth::{Identity, SUBPROTOCOL, offers_subprotocol, origin_allowed};
+use crate::gateway::Gateway;
+use crate::socket;
+
+/// Checks origin and token, and makes the connection a session.
+pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) -> Result<Response, Refused> {
+    let headers = request.headers();
+    if !is_upgrade_request(&request) {
+        return Err(
+            ErrorBody::new(ErrorCode::InvalidFrame, "this is a WebSocket: connect with `Upgrade: websocket`").into()
+        );
+    }
+    if !origin_allowed(headers, &gateway.config.origins) {
+        return Err(ErrorBody::new(ErrorCode::Forbidden, "pages of this origin may not connect").into());
+    }
+    let identity = gateway.authenticate(headers)?;
+    if gateway.drain.is_cancelled() {
+        return Err(ErrorBody::new(ErrorCode::Unavailable, "the gateway is stopping").into());
+    }
+    let speaks_ours = offers_subprotocol(headers);
+    let (response, upgraded) = handshake(&mut request)
+        .map_err(|error| ErrorBody::new(ErrorCode::InvalidFrame, format!("the handshake is malformed: {error}")))?;
+    let mut response = response.map(Body::new);
+    if speaks_ours {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    let sockets = gateway.sockets.clone();
+    sockets.spawn(run(gateway, upgraded, identity));
+    Ok(response)
+}
+
+async fn run(gateway: Arc<Gateway>, upgraded: UpgradeFut, identity: Identity) {
+    let upgraded = match upgraded.await {
+        Ok(socket) => socket.into_inner().into_inner(),
+        Err(error) => return tracing::debug!(%error, "a client went away during the handshake"),
+    };
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => socket::serve(gateway, parts.io.into_inner(), parts.read_buf, identity).await,
+        Err(_) => tracing::error!("an upgraded connection is no TCP stream"),
+    }
+}

@@ -1,0 +1,259 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use natter_schemas::names::{DisplayName, Tenant, UserId};
+
+use crate::backends::BackendExec;
+use crate::config::Config;
+use crate::engine::ServeOptions;
+
+/// A chat backend that is a log first.
+#[derive(Debug, Parser)]
+#[command(name = "natter", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `natter` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start everything on this machine: NATS, Redis, S3, ClickHouse and all roles.
+    Up(Up),
+    /// Run a gateway: the edge that clients connect to.
+    Gateway(Configured),
+    /// Run a processor: decides commands and writes outcomes.
+    Processor(Configured),
+    /// Run a projector: keeps the Redis views and the ClickHouse history.
+    Projector(Configured),
+    /// Make streams, buckets and tables of a system that runs elsewhere.
+    Setup(Configured),
+    /// Print a token for a user.
+    Token(Token),
+    /// Bring an existing history in: one JSON object a line with room, user, at (RFC 3339) and text.
+    Import(Import),
+    /// Look at the log.
+    #[command(subcommand)]
+    Log(Log),
+    /// Change or show a tenant's policy (word lists, limits of content), while the system runs.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Ask a process whether it is ready; exit code 1 if not.
+    Health(Health),
+    /// Print the tables of error and close codes as Markdown.
+    Codes,
+    #[command(hide = true)]
+    BackendExec(BackendExec),
+    /// Serve the embedded ClickHouse engine on ClickHouse's HTTP interface.
+    #[command(hide = true)]
+    ClickhouseServer(ServeOptions),
+}
+
+/// `natter up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The data folder.
+    #[arg(long, default_value = "natter-data", conflicts_with = "ephemeral")]
+    pub data: PathBuf,
+    /// Use a temporary data folder and delete it at the end.
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// The gateway's port; 0: any free one.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Print one JSON line when everything is ready, instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// A configuration file, such as natter.toml: backends given there by URL are not started.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// A role of a system that runs elsewhere.
+#[derive(Debug, Args)]
+pub struct Configured {
+    /// The configuration file; NATTER_<SECTION>_<KEY> variables go over it.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// Which running system is meant.
+#[derive(Debug, Clone, Args)]
+pub struct Running {
+    /// The data folder of a system that `natter up` runs.
+    #[arg(long, default_value = "natter-data", conflicts_with = "config")]
+    pub data: PathBuf,
+    /// The configuration file of a system that runs elsewhere.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// `natter token`.
+#[derive(Debug, Args)]
+pub struct Token {
+    /// Which system.
+    #[command(flatten)]
+    pub running: Running,
+    /// The application.
+    #[arg(long, default_value = "demo")]
+    pub tenant: Tenant,
+    /// The user.
+    #[arg(long)]
+    pub user: UserId,
+    /// The user's display name.
+    #[arg(long)]
+    pub name: Option<DisplayName>,
+    /// How long it is valid, such as 90s, 15m, 24h or 30d.
+    #[arg(long, default_value = "24h", value_parser = parse_duration)]
+    pub ttl: Duration,
+    /// A service's token: may act for other users and import.
+    #[arg(long)]
+    pub service: bool,
+}
+
+/// `natter import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The file, .jsonl or .jsonl.zst.
+    pub file: PathBuf,
+    /// Which system.
+    #[command(flatten)]
+    pub running: Running,
+    /// The application.
+    #[arg(long, default_value = "demo")]
+    pub tenant: Tenant,
+    /// The gateway of a system that runs elsewhere, http://host:port.
+    #[arg(long, requires = "config")]
+    pub gateway: Option<String>,
+    /// Lines on their way at once: fewer take less from live users.
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=6000))]
+    pub window: u64,
+    /// Print the summary as one JSON line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `natter log`.
+#[derive(Debug, Subcommand)]
+pub enum Log {
+    /// Print records of a stream (CMD_0, EVT_0 and so on) as JSON lines.
+    Cat(LogCat),
+}
+
+/// `natter log cat`.
+#[derive(Debug, Args)]
+pub struct LogCat {
+    /// The stream, such as EVT_0.
+    pub stream: String,
+    /// The first sequence.
+    #[arg(long, default_value_t = 1)]
+    pub from: u64,
+    /// The last sequence; without it, the stream's last as of now.
+    #[arg(long)]
+    pub to: Option<u64>,
+    /// Which system.
+    #[command(flatten)]
+    pub running: Running,
+}
+
+/// `natter policy`.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Put a policy in force: a JSON file {"lists":[{"name","action":"mask|reject|flag","words":[…]}],"text_scalars_max":4096}.
+    Set(PolicySet),
+    /// Back to no word lists and the default limits.
+    Reset(PolicyOf),
+    /// Show the policy in force in every partition.
+    Show(PolicyOf),
+}
+
+/// `natter policy set`.
+#[derive(Debug, Args)]
+pub struct PolicySet {
+    /// The policy, as JSON.
+    pub file: PathBuf,
+    /// Whose.
+    #[command(flatten)]
+    pub of: PolicyOf,
+}
+
+/// Whose policy.
+#[derive(Debug, Args)]
+pub struct PolicyOf {
+    /// The application.
+    #[arg(long, default_value = "demo")]
+    pub tenant: Tenant,
+    /// Which system.
+    #[command(flatten)]
+    pub running: Running,
+}
+
+/// `natter health`.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// The address of /readyz or /healthz.
+    #[arg(long, default_value = "http://127.0.0.1:9464/readyz")]
+    pub url: String,
+}
+
+impl Running {
+    /// The configuration by which the system is reached.
+    ///
+    /// # Errors
+    /// Nothing runs in the data folder, or the configuration has problems.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        match &self.config {
+            Some(file) => Ok(Config::load(Some(file))?),
+            None => crate::running::config(&self.data),
+        }
+    }
+}
+
+/// The configuration of a role: the file that was named, else `natter.toml` where there is one, else the environment.
+///
+/// # Errors
+/// All problems at once.
+pub fn config(file: Option<&Path>) -> anyhow::Result<Config> {
+    let default = Path::new("natter.toml");
+    let file = file.or_else(|| default.exists().then_some(default));
+    Ok(Config::load(file)?)
+}
+
+/// `90s`, `15m`, `24h`, `30d`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("`{text}` is no duration such as 90s, 15m, 24h or 30d");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refused)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(refused()),
+    };
+    let number: u64 = number.parse().map_err(|_| refused())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("24h"), Ok(Duration::from_secs(86_400)));
+        for text in ["", "h", "10", "1.5h", "-1s", "1w", "99999999999999999d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

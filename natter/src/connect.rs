@@ -1,0 +1,94 @@
+//! From a configuration to connections.
+
+use anyhow::Context;
+use natter_gateway::auth::TenantKeys;
+use natter_nats::{Log, LogConfig, StreamBytes};
+use natter_projections::clickhouse::{ClickHouse, ClickHouseConfig};
+use natter_projections::objects::{Objects, ObjectsConfig};
+use natter_projections::redis::Redis;
+
+use crate::config::{Config, Secret};
+
+/// The analysts' database.
+const DATABASE: &str = "natter";
+
+fn given<'c>(value: Option<&'c str>, key: &str) -> anyhow::Result<&'c str> {
+    let variable = format!("NATTER_{}", key.to_uppercase().replace('.', "_"));
+    value.with_context(|| format!("{key} is not configured: set it in natter.toml or by {variable}"))
+}
+
+/// How this process reaches the log as `role`.
+///
+/// # Errors
+/// The address is not configured.
+pub fn log_config(config: &Config, role: &str) -> anyhow::Result<LogConfig> {
+    let section = &config.log;
+    let url = given(section.url.as_ref().map(Secret::expose), "log.url")?;
+    let bytes = StreamBytes { commands: section.command_bytes_max, outcomes: section.outcome_bytes_max };
+    let name = format!("natter {role}");
+    Ok(LogConfig { url: url.to_owned(), name, partitions: section.partitions, replicas: section.replicas, bytes })
+}
+
+/// The log, which must be there.
+///
+/// # Errors
+/// The broker is away, or it has another log than is configured.
+pub async fn log(config: &Config, role: &str) -> anyhow::Result<Log> {
+    Log::connect(&log_config(config, role)?).await.context("cannot open the log")
+}
+
+/// The Redis views.
+///
+/// # Errors
+/// Redis is away or not fit.
+pub async fn redis(config: &Config) -> anyhow::Result<Redis> {
+    let url = given(config.redis.url.as_ref().map(Secret::expose), "redis.url")?;
+    Redis::connect(url).await.context("cannot use redis")
+}
+
+/// The history. Nothing is asked yet.
+///
+/// # Errors
+/// The address is not configured.
+pub fn clickhouse(config: &Config) -> anyhow::Result<ClickHouse> {
+    let section = &config.clickhouse;
+    Ok(ClickHouse::new(&ClickHouseConfig {
+        url: given(section.url.as_deref(), "clickhouse.url")?.to_owned(),
+        user: section.user.clone(),
+        password: section.password.as_ref().map_or(String::new(), |password| password.expose().to_owned()),
+        database: DATABASE.to_owned(),
+    }))
+}
+
+/// The bucket. Nothing is asked yet.
+///
+/// # Errors
+/// The address is not configured.
+pub fn objects(config: &Config) -> anyhow::Result<Objects> {
+    let section = &config.s3;
+    Ok(Objects::new(&ObjectsConfig {
+        endpoint: given(section.endpoint.as_deref(), "s3.endpoint")?.to_owned(),
+        region: section.region.clone(),
+        bucket: section.bucket.clone(),
+        access_key: given(section.access_key.as_deref(), "s3.access_key")?.to_owned(),
+        secret_key: given(section.secret_key.as_ref().map(Secret::expose), "s3.secret_key")?.to_owned(),
+    }))
+}
+
+/// The keys of the tenants' tokens.
+///
+/// # Errors
+/// None are configured.
+pub fn tenant_keys(config: &Config) -> anyhow::Result<TenantKeys> {
+    let section = &config.tenants;
+    if section.master.is_none() && section.keys.is_empty() {
+        anyhow::bail!("no tenant's key is configured: set tenants.master or tenants.keys in natter.toml, or NATTER_TENANTS_MASTER");
+    }
+    let mut keys = Vec::with_capacity(section.keys.len());
+    for (name, key) in &section.keys {
+        let tenant = natter_schemas::names::Tenant::try_from(name.as_str()).context("a tenant's name")?;
+        keys.push((tenant, key.expose().as_bytes().to_vec()));
+    }
+    let master = section.master.as_ref().map(|master| master.expose().as_bytes().to_vec());
+    Ok(TenantKeys::new(keys, master)?)
+}

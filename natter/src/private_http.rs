@@ -1,0 +1,60 @@
+//! The private port: `/metrics`, `/healthz`, `/readyz` of a process that may have no gateway.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use natter_gateway::Readiness;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::Dependencies;
+
+#[derive(Clone)]
+struct Private {
+    metrics: PrometheusHandle,
+    dependencies: Arc<Dependencies>,
+}
+
+/// Serves the private port until `shutdown`.
+///
+/// # Errors
+/// The listener broke.
+pub async fn serve(
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    dependencies: Dependencies,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let private = Private { metrics, dependencies: Arc::new(dependencies) };
+    let router = Router::new()
+        .route("/metrics", get(render))
+        .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
+        .route("/readyz", get(readyz))
+        .with_state(private);
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
+    serving.await.context("the private port broke")
+}
+
+async fn render(State(private): State<Private>) -> impl IntoResponse {
+    private.metrics.run_upkeep();
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], private.metrics.render())
+}
+
+async fn readyz(State(private): State<Private>) -> impl IntoResponse {
+    let dependencies = private.dependencies.check().await;
+    let away = |required| dependencies.iter().any(|one| !one.ready && one.required == required);
+    let (code, status) = match (away(true), away(false)) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
+        (false, true) => (StatusCode::OK, "degraded"),
+        (false, false) => (StatusCode::OK, "ready"),
+    };
+    (code, Json(json!({ "status": status, "dependencies": dependencies })))
+}

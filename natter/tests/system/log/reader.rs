@@ -1,0 +1,137 @@
+use std::time::{Duration, Instant};
+
+use natter_nats::{LogError, Reader, ReaderOptions};
+use natter_schemas::subjects::outcome_stream;
+use tokio::time::timeout;
+
+use super::proxy::Proxy;
+use super::{log, made_up, one_partition, soon, write_made_up};
+use natter::backends::Backend;
+
+/// Invariant 7: a reader whose next sequence was trimmed away says so, before it gives anything.
+#[tokio::test]
+async fn a_reader_whose_next_sequence_was_trimmed_is_corrupt() {
+    let (_servers, log) = one_partition().await;
+    write_made_up(&log, 1..=10).await;
+    let mut reading = Reader::open(&log, &outcome_stream(0), 1, ReaderOptions::default()).await.unwrap();
+    assert_eq!(reading.next().await.unwrap().sequence, 1);
+    let stream = log.jetstream().get_stream(outcome_stream(0)).await.unwrap();
+    stream.purge().sequence(8).await.unwrap();
+
+    let LogError::Corrupt(text) =
+        Reader::open(&log, &outcome_stream(0), 5, ReaderOptions::default()).await.unwrap_err()
+    else {
+        panic!("not corrupt")
+    };
+    assert!(text.contains("begins at 8") && text.contains('5'), "{text}");
+    assert!(Reader::open(&log, &outcome_stream(0), 8, ReaderOptions::default()).await.is_ok());
+    assert!(Reader::open(&log, &outcome_stream(0), 11, ReaderOptions::default()).await.is_ok(), "the next one to come");
+
+    let LogError::Corrupt(text) =
+        Reader::open(&log, &outcome_stream(0), 12, ReaderOptions::default()).await.unwrap_err()
+    else {
+        panic!("not corrupt")
+    };
+    assert!(text.contains("ends at 10") && text.contains("12"), "{text}");
+}
+
+/// Invariant 7, of a reader that was cut off while its stream was trimmed.
+#[tokio::test]
+async fn a_reader_that_slept_through_a_trim_is_corrupt() {
+    let (servers, direct) = one_partition().await;
+    let proxy = Proxy::to(servers.nats_url()).await;
+    let far = log(proxy.url(), 1).await;
+    write_made_up(&direct, 1..=3).await;
+    let mut reader = Reader::open(&far, &outcome_stream(0), 1, ReaderOptions::default()).await.unwrap();
+    for sequence in 1..=3 {
+        assert_eq!(soon("a batch", reader.next()).await.unwrap().sequence, sequence);
+    }
+    proxy.cut();
+    write_made_up(&direct, 4..=9).await;
+    direct.jetstream().get_stream(outcome_stream(0)).await.unwrap().purge().sequence(7).await.unwrap();
+    proxy.mend();
+    let LogError::Corrupt(text) = soon("the error", reader.next()).await.unwrap_err() else { panic!("not corrupt") };
+    assert!(text.contains("begins at 7") && text.contains('4'), "{text}");
+    assert_eq!(reader.next_sequence(), 4, "it stays where it is");
+}
+
+/// Everything once and in order, while the broker is killed and the link flaps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_goes_on_where_it_was() {
+    const BATCHES: u64 = 300;
+    let (servers, direct) = one_partition().await;
+    let proxy = Proxy::to(servers.nats_url()).await;
+    let far = log(proxy.url(), 1).await;
+    let writing = async {
+        for sequence in 1..=BATCHES {
+            let write = made_up(sequence, 1, 3);
+            while let Err(error) = direct.write_outcomes(&write).await {
+                assert!(error.is_transient(), "{error}");
+            }
+            match sequence {
+                100 => servers.kill(Backend::Nats),
+                50 | 200 => proxy.cut(),
+                60 | 210 => proxy.mend(),
+                _ => {}
+            }
+        }
+    };
+    let reading = async {
+        let mut reader = Reader::open(&far, &outcome_stream(0), 1, ReaderOptions::default()).await.unwrap();
+        let mut sequences = Vec::new();
+        while reader.next_sequence() <= BATCHES {
+            let batch = reader.next_batch(16).await.unwrap();
+            sequences.extend(batch.iter().map(|stored| stored.sequence));
+        }
+        sequences
+    };
+    let (sequences, ()) = soon("the end", async { tokio::join!(reading, writing) }).await;
+    assert_eq!(sequences, (1..=BATCHES).collect::<Vec<_>>());
+}
+
+/// An idle partition adds no latency: what is stored comes at once, also after a long silence.
+#[tokio::test]
+async fn an_idle_reader_hears_at_once() {
+    let (_servers, log) = one_partition().await;
+    let mut reader = Reader::open(&log, &outcome_stream(0), 1, ReaderOptions::default()).await.unwrap();
+    // Longer than two heartbeats: they must not be taken for a broken consumer, nor delay anything.
+    assert!(timeout(Duration::from_secs(5), reader.next()).await.is_err());
+    let mut waited = Vec::new();
+    for sequence in 1..=20 {
+        let (write, started) = (made_up(sequence, 1, 1), Instant::now());
+        let (read, wrote) = tokio::join!(reader.next(), log.write_outcomes(&write));
+        wrote.unwrap();
+        assert_eq!(read.unwrap().sequence, sequence);
+        waited.push(started.elapsed());
+    }
+    waited.sort_unstable();
+    println!("store and read: median {:?}, worst {:?}", waited[10], waited[19]);
+    assert!(waited[10] < Duration::from_millis(100), "{waited:?}");
+}
+
+/// Direct reads: batches, single ones, by time.
+#[tokio::test]
+async fn messages_are_found_by_sequence_and_by_time() {
+    let (_servers, log) = one_partition().await;
+    let stream = outcome_stream(0);
+    assert_eq!(log.last_from_leader(&stream).await.unwrap(), None);
+    assert_eq!(log.get_batch(&stream, 1, 10).await.unwrap(), []);
+    assert_eq!(log.sequence_at(&stream, 0).await.unwrap(), 1);
+    write_made_up(&log, 1..=20).await;
+
+    let got = log.get_batch(&stream, 5, 10).await.unwrap();
+    assert_eq!(got.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), (5..=14).collect::<Vec<_>>());
+    assert_eq!(got[0].payload, made_up(5, 1, 1).payload);
+    assert_eq!((got[0].lease, got[0].records), (Some(1), Some(1)));
+    let one = log.get(&stream, 5).await.unwrap().unwrap();
+    assert_eq!((one.stored_ms, &one.payload), (got[0].stored_ms, &got[0].payload));
+    let leader = log.get_from_leader(&stream, 5).await.unwrap().unwrap();
+    assert_eq!((leader.stored_ms, leader.lease, leader.payload), (one.stored_ms, one.lease, one.payload));
+    assert_eq!(log.get(&stream, 21).await.unwrap(), None);
+    assert_eq!(log.get_from_leader(&stream, 21).await.unwrap(), None);
+    let last = log.last_from_leader(&stream).await.unwrap().unwrap();
+    assert_eq!(last.sequence, 20);
+    assert_eq!(log.sequence_at(&stream, last.stored_ms + 1).await.unwrap(), 21);
+    assert!(log.sequence_at(&stream, last.stored_ms).await.unwrap() <= 20);
+    assert_eq!(log.sequence_at(&stream, got[0].stored_ms - 60_000).await.unwrap(), 1);
+}

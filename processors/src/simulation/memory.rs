@@ -1,0 +1,195 @@
+//! The surroundings of one partition in memory, as bad as the real ones can be.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use natter_nats::Stored;
+use natter_projections::facts::FactKey;
+use natter_schemas::event::{left_ref, placed};
+use natter_schemas::outcome::Answered;
+use natter_schemas::policy::PolicyHash;
+
+use super::random::Random;
+use crate::decide::Facts;
+use crate::error::Halt;
+use crate::ports::{
+    CommandLog, CommandReader, FactSource, Loaded, OutcomeLog, PolicyStore, RefHistory, RefQuery, Remembrance,
+    Surroundings,
+};
+use crate::replay::FactBase;
+
+/// One partition: streams, views and policies.
+#[derive(Debug)]
+pub(super) struct Memory {
+    state: Mutex<State>,
+    facts_max: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) commands: Vec<Stored>,
+    pub(super) outcomes: Vec<Stored>,
+    pub(super) policies: HashMap<PolicyHash, Bytes>,
+    /// The Redis view: how far it is, and what it says there.
+    view: (usize, FactBase),
+    random: Random,
+    /// The Redis view moves with every look at it.
+    pub(super) unsteady: bool,
+}
+
+impl Memory {
+    pub(super) fn new(random: Random, facts_max: usize) -> Arc<Self> {
+        let state = State {
+            commands: Vec::new(),
+            outcomes: Vec::new(),
+            policies: HashMap::new(),
+            view: (0, FactBase::default()),
+            random,
+            unsteady: true,
+        };
+        Arc::new(Self { state: Mutex::new(state), facts_max })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics with it")
+    }
+}
+
+impl State {
+    /// Stores a command batch as the broker does.
+    pub(super) fn publish(&mut self, payload: Vec<u8>, stored_ms: u64) {
+        let sequence = self.commands.len() as u64 + 1;
+        self.commands.push(Stored { sequence, stored_ms, lease: None, records: None, behind: 0, payload: payload.into() });
+    }
+
+    /// The projector moves on, or Redis wakes up in the past, or loses everything.
+    fn move_view(&mut self) {
+        let end = self.outcomes.len();
+        let at = match self.random.below(12) {
+            0 => 0,
+            1 | 2 => self.view.0.saturating_sub(usize::try_from(self.random.below(6)).expect("small")),
+            3..=8 => (self.view.0 + usize::try_from(self.random.below(8)).expect("small")).min(end),
+            _ => return,
+        };
+        self.set_view(at);
+    }
+
+    pub(super) fn set_view(&mut self, at: usize) {
+        if at < self.view.0 {
+            self.view = (0, FactBase::default());
+        }
+        for stored in &self.outcomes[self.view.0..at] {
+            for placed in placed(0, stored.sequence, &stored.payload).expect("an outcome batch") {
+                if let Some(event) = placed.event() {
+                    self.view.1.fold(&event);
+                }
+            }
+        }
+        self.view.0 = at;
+    }
+}
+
+impl FactSource for Memory {
+    async fn load(&self, keys: &[FactKey]) -> Result<Loaded, Halt> {
+        let mut state = self.state();
+        if state.unsteady {
+            state.move_view();
+            if state.random.once_in(40) {
+                return Err(Halt::Transient("redis is away".into()));
+            }
+        }
+        let facts = keys.iter().map(|key| state.view.1.fact(key).cloned()).collect();
+        Ok(Loaded { watermark: state.view.0 as u64, facts })
+    }
+}
+
+impl RefHistory for Memory {
+    async fn find(&self, asked: &[RefQuery]) -> Result<Remembrance, String> {
+        let mut state = self.state();
+        if state.random.once_in(8) {
+            return Err("the history is away".into());
+        }
+        let end = state.outcomes.len() as u64;
+        let watermark = state.random.below(end + 1);
+        let mut found: HashMap<RefQuery, Answered> = HashMap::new();
+        for stored in state.outcomes.iter().filter(|stored| stored.sequence <= watermark) {
+            for placed in placed(0, stored.sequence, &stored.payload).expect("an outcome batch") {
+                let Some(event) = placed.event() else { continue };
+                let Some((scope, reference)) = left_ref(&event) else { continue };
+                let (tenant, sender) = (event.command.tenant.clone(), event.command.sender.clone());
+                found.insert(RefQuery { tenant, sender, scope, reference: reference.clone() }, event.answered());
+            }
+        }
+        Ok(Remembrance { watermark, found: asked.iter().map(|query| found.get(query).cloned()).collect() })
+    }
+}
+
+impl PolicyStore for Memory {
+    async fn policy(&self, hash: PolicyHash) -> Result<Option<Bytes>, Halt> {
+        Ok(self.state().policies.get(&hash).cloned())
+    }
+}
+
+impl OutcomeLog for Memory {
+    async fn last_outcomes(&self) -> Result<Option<Stored>, Halt> {
+        Ok(self.state().outcomes.last().cloned())
+    }
+
+    async fn read_outcomes(
+        &self,
+        after: u64,
+        through: u64,
+        mut each: impl FnMut(&Stored) -> Result<(), Halt> + Send,
+    ) -> Result<(), Halt> {
+        let outcomes = self.state().outcomes.clone();
+        assert!(through <= outcomes.len() as u64, "nobody reads beyond the end");
+        outcomes.iter().filter(|stored| stored.sequence > after && stored.sequence <= through).try_for_each(&mut each)
+    }
+
+    async fn append(&self, batch: Bytes, sequence: u64, lease: u64, _records: u32) -> Result<(), Halt> {
+        let outcomes = &mut self.state().outcomes;
+        match sequence.cmp(&(outcomes.len() as u64 + 1)) {
+            std::cmp::Ordering::Equal => {
+                let (lease, payload) = (Some(lease), batch);
+                outcomes.push(Stored { sequence, stored_ms: 0, lease, records: None, behind: 0, payload });
+                Ok(())
+            }
+            std::cmp::Ordering::Less => {
+                let there = &outcomes[usize::try_from(sequence - 1).expect("an index")];
+                match there.lease == Some(lease) && there.payload == batch {
+                    true => Ok(()),
+                    false => Err(Halt::NotOwner(format!("{sequence} is another's"))),
+                }
+            }
+            std::cmp::Ordering::Greater => Err(Halt::Corrupt(format!("{sequence} is beyond the end"))),
+        }
+    }
+}
+
+/// Not read in order by a simulation, which takes what it wants.
+pub(super) struct NoReader;
+
+impl CommandReader for NoReader {
+    async fn next(&mut self) -> Result<Stored, Halt> {
+        std::future::pending().await
+    }
+}
+
+impl CommandLog for Memory {
+    type Reader = NoReader;
+
+    async fn read_commands(&self, _from: u64) -> Result<NoReader, Halt> {
+        Ok(NoReader)
+    }
+}
+
+impl Surroundings for Memory {
+    fn partition(&self) -> u16 {
+        0
+    }
+
+    fn facts_max(&self) -> usize {
+        self.facts_max
+    }
+}

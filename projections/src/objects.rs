@@ -1,0 +1,113 @@
+//! The S3 bucket: made where it is missing, checked by writing and reading.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::error::DisplayErrorContext;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+use crate::error::ViewError;
+
+/// The object by which the bucket is checked.
+const CHECK_KEY: &str = "natter/check";
+
+/// Where objects are.
+#[derive(Clone)]
+pub struct ObjectsConfig {
+    /// `http://host:port`; buckets are addressed in the path.
+    pub endpoint: String,
+    /// The region.
+    pub region: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The access key.
+    pub access_key: String,
+    /// The secret key.
+    pub secret_key: String,
+}
+
+impl fmt::Debug for ObjectsConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ObjectsConfig")
+            .field("endpoint", &self.endpoint)
+            .field("bucket", &self.bucket)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bucket; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    client: Client,
+    bucket: String,
+}
+
+impl Objects {
+    /// A connection with this configuration. Nothing is asked yet.
+    pub fn new(config: &ObjectsConfig) -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .operation_timeout(Duration::from_secs(30))
+            .build();
+        let sdk = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .endpoint_url(&config.endpoint)
+            .force_path_style(true)
+            .credentials_provider(Credentials::new(&config.access_key, &config.secret_key, None, None, "natter"))
+            .http_client(http)
+            .timeout_config(timeouts)
+            // Other S3 servers than Amazon's know few of the newer checksums.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .build();
+        Self { client: Client::from_conf(sdk), bucket: config.bucket.clone() }
+    }
+
+    /// Makes the bucket where it is missing, and checks that an object can be written and read back.
+    ///
+    /// # Errors
+    /// Transient, with the service's words.
+    pub async fn make(&self) -> Result<(), ViewError> {
+        if self.check().await.is_err() {
+            let made = self.client.create_bucket().bucket(&self.bucket).send().await;
+            if let Err(error) = made
+                && !error.as_service_error().is_some_and(|e| e.is_bucket_already_owned_by_you() || e.is_bucket_already_exists())
+            {
+                return Err(self.failed("making", &error));
+            }
+        }
+        let written = format!("natter {}", env!("CARGO_PKG_VERSION")).into_bytes();
+        let put = self.client.put_object().bucket(&self.bucket).key(CHECK_KEY).body(ByteStream::from(written.clone()));
+        put.send().await.map_err(|error| self.failed("writing to", &error))?;
+        let got = self.client.get_object().bucket(&self.bucket).key(CHECK_KEY).send().await;
+        let got = got.map_err(|error| self.failed("reading from", &error))?.body.collect().await;
+        let read = got.map_err(|error| self.failed("reading from", &error))?.into_bytes();
+        if read == written {
+            Ok(())
+        } else {
+            Err(ViewError::Corrupt(format!("bucket {} gives back other bytes than it was given", self.bucket)))
+        }
+    }
+
+    /// Asks whether the bucket is there.
+    ///
+    /// # Errors
+    /// Transient, with the service's words.
+    pub async fn check(&self) -> Result<(), ViewError> {
+        let asked = self.client.head_bucket().bucket(&self.bucket).send().await;
+        asked.map(drop).map_err(|error| self.failed("looking at", &error))
+    }
+
+    fn failed(&self, doing: &str, error: &(dyn std::error::Error + 'static)) -> ViewError {
+        ViewError::transient(format!("{doing} bucket {}", self.bucket), DisplayErrorContext(error))
+    }
+}
