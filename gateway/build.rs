@@ -21,6 +21,7 @@ fn main() {
     for path in files {
         println!("cargo::rerun-if-changed={}", path.display());
         let name = path.file_name().and_then(|name| name.to_str()).expect("names are ASCII");
+        let path = path.to_str().expect("the checkout's path is UTF-8");
         writeln!(table, "    ({name:?}, include_bytes!({path:?})),").expect("memory");
     }
     table.push_str("]\n");

@@ -31,7 +31,8 @@ export function error(turn, input) {
     turn.actions.push({ do: "disconnect" });
     return;
   }
-  if (!read || read.once) return;
+  // Members may be hidden from those who only read along: then they are not shown, and that is all.
+  if (!read || read.once || read.kind === "members") return;
   const gone = ["not_found", "not_member", "forbidden"].includes(input.error.code);
   if (gone && read.conversation) unavailable(turn, read.conversation, input.error);
   else notice(turn, errorWords(input.error));

@@ -12,6 +12,8 @@ const PAGE_CATCH_UP = 200;
 const UNREAD_AT_END_MAX = 80;
 /** How long the timeline may be behind what is known before it is read again: the event is usually on its way. */
 const BEHIND_MS = 400;
+/** Who comes back after this long gets the list read again. */
+const ASLEEP_MS = 30_000;
 
 /** Opens a conversation. */
 export function begin(turn, id) {
@@ -103,8 +105,14 @@ export function settle(turn) {
 export function refreshList(turn) {
   forget(turn, "list");
   const { list } = turn.state;
-  turn.state = { ...turn.state, list: { ...list, generation: list.generation + 1 } };
+  turn.state = { ...turn.state, list: { ...list, generation: list.generation + 1, at: turn.now } };
   ask(turn, "list", { kind: "list", query: { limit: PAGE }, refresh: true });
+}
+
+/** The page is looked at again: a socket that died in its sleep does not always say so, but a read tells what is new. */
+export function wake(turn) {
+  const { connection, list } = turn.state;
+  if (connection.phase === "open" && turn.now - list.at > ASLEEP_MS) refreshList(turn);
 }
 
 /** The next page of the list. */

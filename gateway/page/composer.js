@@ -6,6 +6,12 @@ import { scalars } from "./words.js";
 /** The count is shown when so few characters are left. */
 const COUNT_FROM = 200;
 
+/** As the server takes it: no control characters but tab and newline, no half characters. */
+function wellFormed(text) {
+  const plain = text.replace(/\r\n?/g, "\n").replace(/[\u0000-\u0008\u000b-\u001f]/g, "");
+  return plain.toWellFormed?.() ?? plain;
+}
+
 /** Shows the composer; returns a function that shows a state. */
 export function composer(dispatch, perform, sent) {
   const input = byId("text");
@@ -26,7 +32,7 @@ export function composer(dispatch, perform, sent) {
   };
   const send = () => {
     if (!check() || open === null) return;
-    const words = input.value.replace(/\r\n?/g, "\n").replace(/[\u0000-\u0008\u000b-\u001f]/g, "").trim();
+    const words = wellFormed(input.value).replace(/^\n+|\s+$/gu, "");
     if (words === "") return;
     perform("message.send", { conversation: open, text: words });
     input.value = "";

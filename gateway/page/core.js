@@ -25,7 +25,7 @@ export function initial({ me, names = {}, unsent = [] }) {
     seen: {},
     conversations: {},
     arriving: {},
-    list: { generation: 0, cursor: null, loaded: false, complete: false },
+    list: { generation: 0, at: 0, cursor: null, loaded: false, complete: false },
     open: null,
     timeline: null,
     members: null,
@@ -47,6 +47,7 @@ const HANDLERS = {
   wake: (turn) => {
     if (turn.state.connection.phase === "waiting") connect(turn);
     reads.retryDue(turn, true);
+    browsing.wake(turn);
   },
   reconnect: (turn) => {
     if (["waiting", "stopped"].includes(turn.state.connection.phase)) connect(turn);

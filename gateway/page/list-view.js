@@ -9,6 +9,8 @@ export function listView(dispatch) {
   const list = byId("list");
   const scroller = byId("list-scroll");
   const nodes = new Map();
+  let shown = [];
+  let open = null;
 
   list.addEventListener("click", ({ target }) => {
     const row = target.closest("button[data-id]");
@@ -21,6 +23,9 @@ export function listView(dispatch) {
   }, { passive: true });
 
   return (state, now) => {
+    const inputs = [state.conversations, state.open, state.names, state.typing, state.list, state.reads.list];
+    if (inputs.every((input, at) => input === shown[at])) return;
+    shown = inputs;
     const focused = list.contains(document.activeElement) ? document.activeElement : null;
     const conversations = sorted(state.conversations);
     reconcile(list, nodes, conversations.map((conversation) => rowOf(conversation, state, now)));
@@ -28,6 +33,9 @@ export function listView(dispatch) {
     if (!list.querySelector('button[tabindex="0"]')) rove(list, list.querySelector("button"));
     byId("list-empty").hidden = !state.list.loaded || conversations.length > 0;
     byId("list-more").hidden = state.list.loaded ? !state.reads.list || !state.list.cursor : false;
+    // Whoever goes back to the list goes on where he was in it.
+    if (open !== null && state.open === null && !document.querySelector("dialog[open]")) focusList(open);
+    open = state.open;
   };
 }
 

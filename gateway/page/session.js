@@ -57,6 +57,7 @@ function event(turn, wire) {
     return;
   }
   const { conversation: id } = wire;
+  if (!id) return;
   if (wire.event === "message.sent") sent(turn, wire);
   const known = turn.state.conversations[id];
   if (known) put(turn, fold(known, wire, turn.state.me.user));

@@ -71,9 +71,10 @@ impl Commands {
     pub fn submit(&self, session: &Arc<SessionHandle>, ids: Vec<String>, command: &Command) {
         let to = To::Session(Arc::clone(session), ids.clone());
         if let Err(error) = self.send(command, to) {
-            self.count_refused(error.code, ids.len());
-            ids.into_iter()
-                .for_each(|id| session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() })));
+            count_rejected(error.code, ids.len());
+            for id in ids {
+                session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
+            }
         }
     }
 
@@ -86,15 +87,10 @@ impl Commands {
         match self.send(command, To::Request(to)) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(ErrorBody::of(ErrorCode::OutcomeUnknown))),
             Err(error) => {
-                self.count_refused(error.code, 1);
+                count_rejected(error.code, 1);
                 Err(error)
             }
         }
-    }
-
-    /// Counts commands that were refused before they became any.
-    pub fn count_refused(&self, code: ErrorCode, count: usize) {
-        metrics::counter!(telemetry::COMMANDS_REJECTED, "code" => code.name()).increment(count as u64);
     }
 
     fn send(&self, command: &Command, to: To) -> Result<(), ErrorBody> {
@@ -102,6 +98,11 @@ impl Commands {
         let waiting = Waiting { to, since: Instant::now(), meters: Arc::clone(&self.meters) };
         self.publisher.send(slot.partition(self.partitions), &codec::encode(command), waiting).map_err(refused)
     }
+}
+
+/// Counts commands that were refused by the gateway or rejected by an outcome.
+pub fn count_rejected(code: ErrorCode, count: usize) {
+    metrics::counter!(telemetry::COMMANDS_REJECTED, "code" => code.name()).increment(count as u64);
 }
 
 fn refused(overloaded: Overloaded) -> ErrorBody {
@@ -137,14 +138,12 @@ impl Waiter for Waiting {
         };
         self.meters.answer.record(self.since.elapsed());
         let count = match &self.to {
-            To::Session(_, ids) => ids.len() as u64,
+            To::Session(_, ids) => ids.len(),
             To::Request(_) => 1,
         };
         match &answer {
-            Ok(_) => self.meters.accepted.increment(count),
-            Err(error) => {
-                metrics::counter!(telemetry::COMMANDS_REJECTED, "code" => error.code.name()).increment(count);
-            }
+            Ok(_) => self.meters.accepted.increment(count as u64),
+            Err(error) => count_rejected(error.code, count),
         }
         self.to.answer(answer);
     }

@@ -41,7 +41,7 @@ use natter_projections::reads::Reads;
 /// Batches of one partition that wait for its task.
 const LIVE_QUEUE: usize = 64;
 /// How often the rate limits of quiet users are forgotten.
-const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 /// Kept of the drain's time for the last answers after the sockets.
 const FLUSH_RESERVE: Duration = Duration::from_secs(1);
 

@@ -161,7 +161,7 @@ impl Writer {
             }
             match self.send_once(&mut send) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(sent) => self.advance(sent),
+                Ok(count) => self.advance(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Written::Blocked),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -191,9 +191,9 @@ impl Writer {
         send(&slices[..self.frames.len().min(WRITE_FRAMES_MAX)])
     }
 
-    fn advance(&mut self, sent: usize) {
-        self.written += sent;
-        self.done_bytes += sent;
+    fn advance(&mut self, count: usize) {
+        self.written += count;
+        self.done_bytes += count;
         while let Some(first) = self.frames.front().filter(|first| first.len() <= self.written) {
             self.written -= first.len();
             self.frames.pop_front();

@@ -42,7 +42,7 @@ pub trait Recipient {
 #[derive(Debug)]
 pub struct Rooms<S> {
     /// Sessions in each conversation, of those that are open.
-    rooms: HashMap<u64, Vec<Seat<S>>>,
+    members: HashMap<u64, Vec<Seat<S>>>,
     /// Sessions of each user by hash, those that are opening included.
     users: HashMap<u64, Vec<u64>>,
     sessions: HashMap<u64, Entry<S>>,
@@ -80,7 +80,7 @@ struct Change {
 impl<S: Recipient> Rooms<S> {
     /// Nobody is here.
     pub fn new() -> Self {
-        Self { rooms: HashMap::new(), users: HashMap::new(), sessions: HashMap::new() }
+        Self { members: HashMap::new(), users: HashMap::new(), sessions: HashMap::new() }
     }
 
     /// From here on, what changes for this session's user is noted.
@@ -118,13 +118,15 @@ impl<S: Recipient> Rooms<S> {
             }
         }
         if let Phase::Open(conversations) = entry.phase {
-            conversations.into_iter().for_each(|conversation| self.leave_room(id, conversation));
+            for conversation in conversations {
+                self.leave_room(id, conversation);
+            }
         }
     }
 
     /// Whether anything in a batch concerns a session here.
     pub fn concerns(&self, header: &OutcomeHeader) -> bool {
-        header.conversations.iter().any(|conversation| self.rooms.contains_key(conversation))
+        header.conversations.iter().any(|conversation| self.members.contains_key(conversation))
             || self.concerns_users(header)
     }
 
@@ -135,12 +137,12 @@ impl<S: Recipient> Rooms<S> {
 
     /// Whether a session is in this conversation.
     pub fn has_room(&self, conversation: u64) -> bool {
-        self.rooms.contains_key(&conversation)
+        self.members.contains_key(&conversation)
     }
 
     /// Whether this session is in this conversation.
     pub fn is_member(&self, id: u64, conversation: u64) -> bool {
-        self.rooms.get(&conversation).is_some_and(|room| room.iter().any(|seat| seat.id == id))
+        self.members.get(&conversation).is_some_and(|room| room.iter().any(|seat| seat.id == id))
     }
 
     /// Hands an event to the sessions that see it and applies what it changes about that. Gives how many they were.
@@ -182,7 +184,7 @@ impl<S: Recipient> Rooms<S> {
 
     /// Hands a signal to everybody in its conversation but the user that it came from. Gives how many they were.
     pub fn signal(&self, signal: &PlacedSignal) -> usize {
-        let Some(room) = self.rooms.get(&signal.conversation.get()) else { return 0 };
+        let Some(room) = self.members.get(&signal.conversation.get()) else { return 0 };
         let PlacedSignal { tenant, conversation, user, signal } = signal;
         let from = user_hash(tenant, user);
         let mut others =
@@ -207,7 +209,7 @@ impl<S: Recipient> Rooms<S> {
     }
 
     fn deliver_to_room(&self, event: &Event<'_>, conversation: u64) -> usize {
-        let Some(room) = self.rooms.get(&conversation) else { return 0 };
+        let Some(room) = self.members.get(&conversation) else { return 0 };
         let mut frames = Frames::of(event);
         for seat in room {
             seat.session.deliver(frames.of_seat(seat));
@@ -266,7 +268,7 @@ impl<S: Recipient> Rooms<S> {
     fn seat(&mut self, id: u64, conversation: u64) {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
         let Phase::Open(conversations) = &mut entry.phase else { return };
-        let room = self.rooms.entry(conversation).or_default();
+        let room = self.members.entry(conversation).or_default();
         if room.iter().all(|seat| seat.id != id) {
             conversations.push(conversation);
             let session = Arc::clone(&entry.session);
@@ -282,12 +284,12 @@ impl<S: Recipient> Rooms<S> {
     }
 
     fn leave_room(&mut self, id: u64, conversation: u64) {
-        if let Some(room) = self.rooms.get_mut(&conversation) {
+        if let Some(room) = self.members.get_mut(&conversation) {
             if let Some(at) = room.iter().position(|seat| seat.id == id) {
                 room.swap_remove(at);
             }
             if room.is_empty() {
-                self.rooms.remove(&conversation);
+                self.members.remove(&conversation);
             }
         }
     }
@@ -581,7 +583,7 @@ mod tests {
         world.rooms.close(ada.id);
         world.rooms.close(opening.id);
         world.rooms.close(99);
-        assert!(world.rooms.rooms.is_empty() && world.rooms.users.is_empty() && world.rooms.sessions.is_empty());
+        assert!(world.rooms.members.is_empty() && world.rooms.users.is_empty() && world.rooms.sessions.is_empty());
         assert_eq!(world.happens(&sent(1, "ada")), 0);
     }
 
@@ -610,7 +612,9 @@ mod tests {
         let mut world = World::new();
         let header = |outcomes: &[Placed]| {
             let mut writer = OutcomeBatchWriter::default();
-            outcomes.iter().for_each(|placed| writer.push(&placed.outcome, &touched(&placed.outcome)));
+            for placed in outcomes {
+                writer.push(&placed.outcome, &touched(&placed.outcome));
+            }
             let records = u32::try_from(outcomes.len()).unwrap();
             let source = Source { sequence: 1, stored_ms: 0, log_ms: 0, publisher: 1, number: 1, records };
             let bytes = writer.finish(1, vec![source], IdState::default(), vec![]);

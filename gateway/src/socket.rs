@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::auth::Identity;
+use crate::commands::count_rejected;
 use crate::frames::read::{FrameReader, Incoming};
 use crate::gateway::{Gateway, millis};
 use crate::handle::SessionHandle;
@@ -228,10 +229,9 @@ impl Socket {
         let session = Instant::now() + Duration::from_millis(self.session.next_tick_ms(self.gateway.now()).max(1));
         match self.drain {
             Drain::NotYet => session,
-            Drain::ReadUntil(until) => session.min(until),
             // Whoever answers the last command wakes this task, which then looks here.
             Drain::AnswersUntil(_) if self.handle.unanswered() == 0 => Instant::now(),
-            Drain::AnswersUntil(until) => session.min(until),
+            Drain::ReadUntil(until) | Drain::AnswersUntil(until) => session.min(until),
         }
     }
 
@@ -246,7 +246,7 @@ impl Socket {
             match action {
                 Action::Send(frame) => self.handle.outbox.push(frame),
                 Action::Refuse(id, error) => {
-                    self.gateway.commands.count_refused(error.code, 1);
+                    count_rejected(error.code, 1);
                     self.handle.outbox.push(refusal(id, error));
                 }
                 Action::Submit(ids, command) => {

@@ -183,8 +183,10 @@ impl Link {
                 let connected = Arc::clone(&connected);
                 async move { heard(&event, &connected) }
             });
-        if let Some(user) = servers.iter().find_map(ServerAddr::username) {
-            // Each user may listen to answers of its own only.
+        let named = servers.iter().find_map(|server| Some((server.username()?, server.password().unwrap_or_default())));
+        if let Some((user, password)) = named {
+            // The client library does not take them from the URL by itself. Each user may listen to its own answers only.
+            options = options.user_and_password(user.to_owned(), password.to_owned());
             options = options.custom_inbox_prefix(inbox_prefix(user));
         }
         let client =

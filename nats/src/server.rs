@@ -134,6 +134,8 @@ impl Permissions {
                 of.may_subscribe(["live.*", "signal.*"]);
                 of.may_get((0..partitions).map(outcome_stream));
                 of.may_use_policies(true);
+                // Whether every partition has a processor.
+                of.may_get([bucket_stream(LEASES_BUCKET)].into_iter());
             }
             ServerRole::Processor => {
                 of.may_publish(["evt.*"]);

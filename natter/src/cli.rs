@@ -149,9 +149,9 @@ pub enum Log {
 pub struct LogCat {
     /// The stream, such as EVT_0.
     pub stream: String,
-    /// The first sequence.
-    #[arg(long, default_value_t = 1)]
-    pub from: u64,
+    /// The first sequence; without it, the stream's first.
+    #[arg(long)]
+    pub from: Option<u64>,
     /// The last sequence; without it, the stream's last as of now.
     #[arg(long)]
     pub to: Option<u64>,

@@ -1,8 +1,19 @@
 //! The process: one binary, a subcommand per role; config, telemetry, `up`.
 
+pub mod answers;
 pub mod backends;
+pub mod cli;
 pub mod config;
+mod connect;
 pub mod engine;
 pub mod import;
-pub mod running;
+mod policy;
+mod private_http;
+mod readiness;
+pub mod roles;
+mod running;
+pub mod service;
+mod stop;
 pub mod telemetry;
+mod tenants;
+pub mod up;

@@ -1,27 +1,64 @@
-//! The `natter` binary.
+//! The `natter` binary: the life of the process in a page.
 
-use clap::{Parser, Subcommand};
-use natter::backends::{BackendExec, backend_exec};
+use std::process::ExitCode;
 
-#[derive(Parser)]
-#[command(name = "natter", version, about = "A chat backend that is a log first")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
+use anyhow::Context;
+use clap::Parser;
+use natter::backends::backend_exec;
+use natter::cli::{self, Cli, Command};
+use natter::config::ConfigError;
+use natter::{answers, engine, roles, service, telemetry, up};
 
-#[derive(Subcommand)]
-enum Command {
-    #[command(hide = true)]
-    BackendExec(BackendExec),
-    /// Serve the embedded ClickHouse engine on ClickHouse's HTTP interface.
-    #[command(hide = true)]
-    ClickhouseServer(natter::engine::ServeOptions),
-}
+/// sysexits.h: the command was used incorrectly.
+const EXIT_USAGE: u8 = 64;
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        Command::BackendExec(args) => match backend_exec(&args)? {},
-        Command::ClickhouseServer(options) => tokio::runtime::Runtime::new()?.block_on(natter::engine::serve(options)),
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let default_logs = match &cli.command {
+        // Its table is what it says; the rest is in the log files and in what it says of dying children.
+        Command::Up(up) if !up.json => "warn",
+        _ => "info",
+    };
+    telemetry::start_logs(default_logs);
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "why the command failed")]
+            {
+                eprintln!("natter: {error:#}");
+            }
+            ExitCode::from(if error.is::<ConfigError>() { EXIT_USAGE } else { 1 })
+        }
     }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // Before any runtime: this process becomes the backend.
+    if let Command::BackendExec(args) = &command {
+        match backend_exec(args)? {}
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(dispatch(command))
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(args) => up::up(up::Options::new(args)?).await?,
+        Command::Gateway(args) => service::gateway(&cli::config(args.config.as_deref())?).await?,
+        Command::Processor(args) => service::processor(&cli::config(args.config.as_deref())?).await?,
+        Command::Projector(args) => service::projector(&cli::config(args.config.as_deref())?).await?,
+        Command::Setup(args) => roles::setup(&cli::config(args.config.as_deref())?).await?,
+        Command::Token(args) => answers::token(&args)?,
+        Command::Import(args) => answers::import(args).await?,
+        Command::Log(cli::Log::Cat(args)) => answers::log_cat(&args).await?,
+        Command::Policy(args) => answers::policy(&args).await?,
+        Command::Health(args) => return answers::health(&args.url).await,
+        Command::Codes => answers::codes(),
+        Command::ClickhouseServer(args) => engine::serve(args).await?,
+        Command::BackendExec(_) => {}
+    }
+    Ok(ExitCode::SUCCESS)
 }

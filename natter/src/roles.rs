@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use natter_gateway::{GatewayConfig, Rate};
+use natter_nats::LeaseOptions;
 use natter_nats::clock::SystemClock;
+use natter_processors::role;
+use natter_processors::shell::Backends;
 use natter_projections::clickhouse::{HistoryProjector, migrate, run_inserter};
 use natter_projections::reads::Reads;
 use natter_projections::redis::{RedisProjector, Waiting};
@@ -52,7 +55,8 @@ pub async fn processor(config: &Config, shutdown: CancellationToken) -> anyhow::
     let redis = connect::redis(config).await?;
     let clickhouse = connect::clickhouse(config)?;
     let clock = SystemClock::shared();
-    natter_processors::run(log, redis, clickhouse, clock, shutdown).await.context("the processor stopped")
+    let backends = Backends { log, redis, clickhouse, clock };
+    role::run(backends, &process_name(), LeaseOptions::default(), shutdown).await.context("the processor stopped")
 }
 
 /// Keeps the views that the configuration names.
@@ -95,4 +99,10 @@ pub async fn setup(config: &Config) -> anyhow::Result<()> {
     let tables = async { migrate(&clickhouse).await.context("cannot make the history's tables") };
     let bucket = async { objects.make().await.context("cannot make the bucket") };
     tokio::try_join!(tables, bucket).map(drop)
+}
+
+/// This process, in the names of those who hold leases.
+fn process_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", host.trim(), std::process::id())
 }

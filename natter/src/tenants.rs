@@ -52,6 +52,14 @@ impl Master {
         &self.master
     }
 
+    /// The keys that it gives.
+    ///
+    /// # Errors
+    /// It is too short.
+    pub fn keys(&self) -> anyhow::Result<TenantKeys> {
+        Ok(TenantKeys::new([], Some(self.master.as_bytes().to_vec()))?)
+    }
+
     /// A token of one of its tenants.
     ///
     /// # Errors
@@ -64,8 +72,7 @@ impl Master {
         ttl: Duration,
         service: bool,
     ) -> anyhow::Result<String> {
-        let keys = TenantKeys::new([], Some(self.master.as_bytes().to_vec()))?;
-        token(&keys, tenant, user, name, ttl, service)
+        token(&self.keys()?, tenant, user, name, ttl, service)
     }
 }
 

@@ -9,17 +9,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use natter_schemas::names::{Tenant, UserId};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::backends::{self, Backend, Backends, ClickHouse, Given, Notice, S3};
+use crate::backends::{self, Backend, Backends, ClickHouse, Given, Notice, S3, Status};
 use crate::config::{Config, Secret};
 use crate::readiness::Dependencies;
 use crate::running::{Running, forget};
 use crate::tenants::Master;
-use crate::{connect, private_http, roles, telemetry};
+use crate::{cli, connect, private_http, roles, stop, telemetry};
 use natter_gateway::Readiness;
 
 /// From the signal to the last child's end.
@@ -46,12 +45,29 @@ pub struct Options {
     pub config: Config,
 }
 
+impl Options {
+    /// What the command line says.
+    ///
+    /// # Errors
+    /// The configuration has problems.
+    pub fn new(args: cli::Up) -> anyhow::Result<Self> {
+        let config = cli::config(args.config.as_deref())?;
+        let data = if args.ephemeral { temporary_folder()? } else { args.data };
+        Ok(Self { data, ephemeral: args.ephemeral, port: args.port, json: args.json, config })
+    }
+}
+
+fn temporary_folder() -> anyhow::Result<PathBuf> {
+    let random = getrandom::u64().map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+    Ok(std::env::temp_dir().join(format!("natter-{random:016x}")))
+}
+
 /// Starts everything, says where it is, and runs until SIGINT or SIGTERM.
 ///
 /// # Errors
 /// A port or the data folder is taken, a backend cannot be had or is given up, a role stopped.
 pub async fn up(options: Options) -> anyhow::Result<()> {
-    let stop = stop_signal()?;
+    let stop = stop::signal()?;
     let metrics = telemetry::start_metrics()?;
     let (listener, private) = (listen(&options).await?, TcpListener::bind(("127.0.0.1", 0)).await?);
     let backends = backends::start(backend_options(&options)?).await?;
@@ -171,17 +187,17 @@ impl System {
     }
 
     async fn backend_given_up(&self) -> anyhow::Error {
-        let given_up = Backend::ALL.map(|backend| {
-            Box::pin(async move {
-                loop {
-                    sleep(Duration::from_secs(1)).await;
-                    if let Some(error) = self.backends.given_up(backend) {
-                        return error;
-                    }
-                }
-            })
-        });
+        let given_up = Backend::ALL.map(|backend| Box::pin(self.given_up(backend)));
         futures_util::future::select_all(given_up).await.0
+    }
+
+    async fn given_up(&self, backend: Backend) -> anyhow::Error {
+        let Some(mut state) = self.backends.state(backend) else { return std::future::pending().await };
+        let failed = state.wait_for(|state| matches!(state.status, Status::Failed(_))).await;
+        match failed.map(|state| state.status.clone()) {
+            Ok(Status::Failed(reason)) => anyhow::anyhow!(reason),
+            _ => std::future::pending().await,
+        }
     }
 
     async fn end(self) {
@@ -318,7 +334,7 @@ fn backend_options(options: &Options) -> anyhow::Result<backends::Options> {
         shim: std::env::current_exe().context("cannot find this program's own file")?,
         which: Backend::ALL.to_vec(),
         given: given(config)?,
-        nats_access: None,
+        partitions: config.log.partitions,
         notify: Arc::new(move |notice| say_notice(&notice, quiet)),
     })
 }
@@ -367,26 +383,6 @@ fn with_credentials(url: &str, user: &str, password: &str) -> String {
 /// A wildcard address is no address to click on.
 fn shown(address: SocketAddr) -> String {
     if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() }
-}
-
-/// Cancelled at the first SIGINT or SIGTERM; the second ends the process at once, and its children with it.
-fn stop_signal() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let cancelled = stop.clone();
-    tokio::spawn(async move {
-        for again in [false, true] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if again {
-                std::process::exit(130);
-            }
-            cancelled.cancel();
-        }
-    });
-    Ok(stop)
 }
 
 #[expect(clippy::print_stdout, reason = "what the command answers")]

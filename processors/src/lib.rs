@@ -11,6 +11,8 @@ pub mod overlay;
 pub mod policy;
 pub mod ports;
 pub mod replay;
+pub mod role;
+pub mod shell;
 #[cfg(test)]
 mod simulation;
 pub mod telemetry;

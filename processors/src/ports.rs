@@ -5,10 +5,9 @@ use std::future::Future;
 
 use bytes::Bytes;
 use natter_nats::Stored;
+pub use natter_projections::clickhouse::RefQuery;
 use natter_projections::facts::{Fact, FactKey};
-use natter_schemas::event::RefScope;
 use natter_schemas::limits::OVERLAY_FACTS_MAX;
-use natter_schemas::names::{Ref, Tenant, UserId};
 use natter_schemas::outcome::Answered;
 use natter_schemas::policy::PolicyHash;
 
@@ -40,19 +39,6 @@ pub trait RefHistory: Send + Sync {
     /// # Errors
     /// The history cannot answer now; the words say why.
     fn find(&self, asked: &[RefQuery]) -> impl Future<Output = Result<Remembrance, String>> + Send;
-}
-
-/// One ref to look up.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RefQuery {
-    /// Whose.
-    pub tenant: Tenant,
-    /// Whose.
-    pub sender: UserId,
-    /// Where it is unique.
-    pub scope: RefScope,
-    /// The ref.
-    pub reference: Ref,
 }
 
 /// What the history knows about refs.

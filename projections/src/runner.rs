@@ -16,7 +16,7 @@ use natter_nats::backoff::Backoff;
 use natter_nats::clock::SharedClock;
 use natter_nats::{Lease, LeaseOptions, Leases, Log, LogId, Reader, ReaderOptions, Stored};
 use natter_schemas::subjects::outcome_stream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -100,13 +100,10 @@ impl<P: Projector> Runner<P> {
         self.stopped.subscribe()
     }
 
-    /// Keeps the view of this process's share of the partitions until `shutdown`, by leases under the process's `name`. A
-    /// partition that cannot go on stops with an error in the log and in [`Runner::stopped`]; the others go on.
-    ///
-    /// # Errors
-    /// [`ViewError::Transient`]: no leases are to be had, the broker does not answer.
-    pub async fn run(self, name: &str, options: LeaseOptions, shutdown: CancellationToken) -> Result<(), ViewError> {
-        let (leases, mut acquired) = Leases::start(&self.log, self.projector.role(), name, options).await?;
+    /// Keeps the view of this process's share of the partitions, by leases, until `shutdown`. A partition that cannot go on
+    /// stops with an error in the log and in [`Runner::stopped`]; the others go on.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Some((leases, mut acquired)) = shutdown.run_until_cancelled(self.leases()).await else { return };
         let runner = Arc::new(self);
         let mut workers = JoinSet::new();
         while let Some(Some(lease)) = shutdown.run_until_cancelled(acquired.recv()).await {
@@ -119,7 +116,19 @@ impl<P: Projector> Runner<P> {
                 tracing::error!(view = runner.projector.view(), %error, "a projector broke");
             }
         }
-        Ok(())
+    }
+
+    /// Starts to acquire leases, as soon as the broker lets us.
+    async fn leases(&self) -> (Leases, mpsc::Receiver<Lease>) {
+        let role = self.projector.role();
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        loop {
+            match Leases::start(&self.log, role, role, LeaseOptions::default()).await {
+                Ok(started) => return started,
+                Err(error) => tracing::warn!(role, %error, "trying again"),
+            }
+            backoff.wait().await;
+        }
     }
 
     async fn run_leased(&self, lease: Lease, shutdown: &CancellationToken) {

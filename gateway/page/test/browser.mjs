@@ -3,7 +3,7 @@
 //   npm ci && node browser.mjs --natter ../../../target/debug/natter [--out FOLDER] [--chromium /usr/bin/chromium] [--only WORD]
 //
 // Starts `natter up` on a data folder of its own, mints tokens with `natter token`, stops and starts it again on the
-// way. Screenshots go to the folder. Ends with `N passed, N failed`, and not with 0 where one failed.
+// way. Screenshots and what Natter says go to the folder. Ends with `N passed, N failed`, and not with 0 where one failed.
 
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -29,7 +29,7 @@ const { values: options } = parseArgs({
 
 const data = await mkdtemp(join(tmpdir(), "natter-page-"));
 await mkdir(options.out, { recursive: true });
-const natter = new Natter(options.natter, data);
+const natter = new Natter(options.natter, data, join(options.out, "natter.log"));
 let browser = null;
 let passed = 0;
 const failures = [];

@@ -60,9 +60,18 @@ function faint() {
   return found;
 }
 
+/** Runs in the page: controls in sight that a screen reader could not name. */
+function nameless() {
+  const named = (control) => control.ariaLabel || control.textContent.trim() || control.labels?.length || control.getAttribute("aria-labelledby");
+  return [...document.querySelectorAll("button, input, textarea, [role], dialog[open], a")]
+    .filter((control) => control.checkVisibility() && control.getAttribute("role") !== "status" && !named(control))
+    .map((control) => control.outerHTML.slice(0, 100));
+}
+
 async function look(window, out, name) {
   await window.shot(out, name);
   assert.deepEqual(await window.page.evaluate(faint), [], `contrast of ${name}`);
+  assert.deepEqual(await window.page.evaluate(nameless), [], `controls of ${name} without a name`);
   assert.ok((await window.overflow()) <= 0, `${name} is wider than its window`);
 }
 

@@ -264,3 +264,27 @@ test("nothing changes when nothing happens", () => {
   const before = on.state;
   assert.equal(on.pass(10_000).state, before);
 });
+
+test("a page that was away for long reads the list again", () => {
+  const on = chatting([1]).hear("wake");
+  assert.deepEqual(on.take("read"), []);
+  on.now += 31_000;
+  assert.deepEqual(on.hear("wake").take("read").map(({ key }) => key), ["list"]);
+});
+
+test("the list is read page by page, and after a reconnect only as far as something changed", () => {
+  const on = new Page().hear("start").frame(OPENED);
+  const rooms = (from, to, more) => Array.from({ length: to - from + 1 }, (_, at) => listed(String(from + at), more));
+  on.answer("list", { conversations: rooms(1, 2), next_cursor: "c2", positions: ["0:10"] });
+  assert.deepEqual(on.state.reads.list, undefined, "more only when it is scrolled to");
+  on.take("read");
+  on.hear("list.more");
+  assert.match(on.take("read")[0].path, /cursor=c2/);
+  on.answer("list", { conversations: rooms(3, 4), next_cursor: null, positions: ["0:10"] });
+  assert.equal(Object.keys(on.state.conversations).length, 4);
+  on.hear("socket.closed", { code: 4000 }).pass(1000).frame(OPENED).take("read");
+  on.answer("list", { conversations: rooms(1, 2, { version: "0:11:0" }), next_cursor: "c2", positions: ["0:12"] });
+  assert.match(on.take("read")[0].path, /cursor=c2/, "all of the first page was new: the second may be");
+  on.answer("list", { conversations: rooms(3, 4), next_cursor: null, positions: ["0:12"] });
+  assert.equal(Object.keys(on.state.conversations).length, 4);
+});

@@ -2,6 +2,7 @@
 
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 
@@ -11,22 +12,24 @@ const START_MS = 600_000;
 const STOP_MS = 15_000;
 
 export class Natter {
-  /** @param {string} binary `natter`; @param {string} data its data folder */
-  constructor(binary, data) {
-    Object.assign(this, { binary, data, port: 0, child: null, http: null });
+  /** @param {string} binary `natter`; @param {string} data its data folder; @param {string} log where what it says goes */
+  constructor(binary, data, log) {
+    Object.assign(this, { binary, data, log, port: 0, child: null, http: null });
   }
 
   /** Starts it (the second time on the same port) and waits until it says that it is ready. */
   async start() {
     const options = ["up", "--json", "--data", this.data, "--port", String(this.port)];
-    this.child = spawn(this.binary, options, { stdio: ["ignore", "pipe", "inherit"] });
+    const log = openSync(this.log, "a");
+    this.child = spawn(this.binary, options, { stdio: ["ignore", "pipe", log] });
+    closeSync(log);
     const timer = setTimeout(() => this.child.kill("SIGKILL"), START_MS);
     let ready = null;
     for await (const line of createInterface(this.child.stdout)) {
       if (line.startsWith("{") && (ready = JSON.parse(line)).ready) break;
     }
     clearTimeout(timer);
-    if (!ready?.ready) throw new Error(`${this.binary} ${options.join(" ")} ended before it was ready`);
+    if (!ready?.ready) throw new Error(`${this.binary} ${options.join(" ")} ended before it was ready: see ${this.log}`);
     this.child.stdout.resume();
     this.http = new URL(ready.http).origin;
     this.port = Number(new URL(ready.http).port);
@@ -65,19 +68,23 @@ export class Natter {
   }
 }
 
+const TRIES_MAX = 200;
 let refs = 0;
+
+/** Between stop and start there is nobody to talk to. */
+const away = (error) => ({ error: { code: "network", message: String(error.cause ?? error), retry_after_ms: 100 } });
 
 class User {
   constructor(natter, token) {
     Object.assign(this, { natter, token });
   }
 
-  /** A command, tried again while it is refused for the moment; its answer. */
+  /** A command; its answer. While it is refused for the moment, or there is nobody to talk to, it is sent again. */
   async command(cmd, fields) {
     const ref = `test-${process.pid}-${(refs += 1)}`;
-    for (let tries = 0; tries < 60; tries += 1) {
+    for (let tries = 0; tries < TRIES_MAX; tries += 1) {
       const body = JSON.stringify({ id: "1", cmd, ref, ...(tries > 0 ? { resend: true } : {}), ...fields });
-      const reply = await this.#fetch("v1/commands", { method: "POST", body });
+      const reply = await this.#fetch("v1/commands", { method: "POST", body }).catch(away);
       if (reply.ok) return reply.ok;
       if (!reply.error?.retry_after_ms) throw new Error(`${cmd}: ${JSON.stringify(reply)}`);
       await new Promise((resolve) => setTimeout(resolve, reply.error.retry_after_ms));

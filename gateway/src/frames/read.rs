@@ -11,6 +11,9 @@ const FRAGMENTS_MAX: u32 = 1024;
 /// Bytes of a control frame's payload (RFC 6455, 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
 
+/// Bytes as they came from the socket, taken from the front.
+pub type Chunk<'i> = &'i mut [u8];
+
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
@@ -88,8 +91,8 @@ struct Head {
     fin: bool,
     opcode: OpCode,
     mask: [u8; 4],
-    head_bytes: usize,
-    payload_bytes: usize,
+    start: usize,
+    payload: usize,
 }
 
 impl FrameReader {
@@ -98,7 +101,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// The [`Violation`]; nothing is to be read after one.
-    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i mut [u8]) -> Result<Option<Incoming<'a>>, Violation> {
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut Chunk<'i>) -> Result<Option<Incoming<'a>>, Violation> {
         self.forget_last_message();
         loop {
             let kept = self.taken < self.pending.len();
@@ -125,7 +128,7 @@ impl FrameReader {
     }
 
     /// Keeps the rest of `input` for the next call: for a session that stops reading in the middle.
-    pub fn keep(&mut self, input: &mut &mut [u8]) {
+    pub fn keep(&mut self, input: &mut Chunk<'_>) {
         self.pending.extend_from_slice(&*take(input));
     }
 
@@ -139,7 +142,7 @@ impl FrameReader {
         if continues != (self.fragments > 0) {
             return Err(Violation::Continuation);
         }
-        if self.message_bytes() + head.payload_bytes > FRAME_BYTES_MAX || self.fragments == FRAGMENTS_MAX {
+        if self.message_bytes() + head.payload > FRAME_BYTES_MAX || self.fragments == FRAGMENTS_MAX {
             return Err(Violation::TooBig);
         }
         Ok(Some(head))
@@ -150,10 +153,10 @@ impl FrameReader {
         if self.fragments > 0 { self.message.len() } else { 0 }
     }
 
-    fn append(&mut self, head: Head, kept: bool, input: &mut &mut [u8]) {
+    fn append(&mut self, head: Head, kept: bool, input: &mut Chunk<'_>) {
         if kept {
-            let start = self.taken + head.head_bytes;
-            let payload = &mut self.pending[start..start + head.payload_bytes];
+            let start = self.taken + head.start;
+            let payload = &mut self.pending[start..start + head.payload];
             unmask(payload, head.mask);
             self.message.extend_from_slice(payload);
             self.taken += head.total();
@@ -164,9 +167,9 @@ impl FrameReader {
     }
 
     fn take_kept(&mut self, head: Head) -> &[u8] {
-        let start = self.taken + head.head_bytes;
+        let start = self.taken + head.start;
         self.taken += head.total();
-        let payload = &mut self.pending[start..start + head.payload_bytes];
+        let payload = &mut self.pending[start..start + head.payload];
         unmask(payload, head.mask);
         payload
     }
@@ -189,15 +192,15 @@ impl FrameReader {
 
 impl Head {
     const fn total(self) -> usize {
-        self.head_bytes + self.payload_bytes
+        self.start + self.payload
     }
 }
 
 /// Takes a whole frame off the front of `input` and gives its payload, unmasked.
-fn take_front<'i>(input: &mut &'i mut [u8], head: Head) -> &'i mut [u8] {
+fn take_front<'i>(input: &mut Chunk<'i>, head: Head) -> &'i mut [u8] {
     let (frame, rest) = take(input).split_at_mut(head.total());
     *input = rest;
-    let payload = &mut frame[head.head_bytes..];
+    let payload = &mut frame[head.start..];
     unmask(payload, head.mask);
     payload
 }
@@ -221,10 +224,10 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Violation> {
     }
     let Some((payload, rest)) = payload_length(short, rest)? else { return Ok(None) };
     let Some(mask) = rest.first_chunk::<4>() else { return Ok(None) };
-    let head_bytes = bytes.len() - rest.len() + mask.len();
+    let start = bytes.len() - rest.len() + mask.len();
     // A length that does not fit is refused by the caller's limit, like any other that is too large.
-    let payload_bytes = usize::try_from(payload).unwrap_or(usize::MAX / 2);
-    Ok(Some(Head { fin, opcode, mask: *mask, head_bytes, payload_bytes }))
+    let payload = usize::try_from(payload).unwrap_or(usize::MAX / 2);
+    Ok(Some(Head { fin, opcode, mask: *mask, start, payload }))
 }
 
 fn payload_length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violation> {
@@ -291,11 +294,11 @@ mod tests {
         match payload.len() {
             short @ 0..126 => bytes.push(0x80 | u8::try_from(short).unwrap()),
             medium @ 126..65536 => {
-                bytes.push(0x80 | 126);
+                bytes.push(0x80 | 0x7e);
                 bytes.extend(u16::try_from(medium).unwrap().to_be_bytes());
             }
             long => {
-                bytes.push(0x80 | 127);
+                bytes.push(0x80 | 0x7f);
                 bytes.extend(u64::try_from(long).unwrap().to_be_bytes());
             }
         }
@@ -364,9 +367,9 @@ mod tests {
         assert_eq!(violation(&client(0x88, &[0x03])), Some(Violation::Close));
         assert_eq!(violation(&client(0x88, &[0x03, 0xed])), Some(Violation::Close));
         assert_eq!(violation(&client(0x88, &[0x03, 0xe8, 0xff])), Some(Violation::Utf8));
-        let long_form = [[0x81, 0x80 | 126, 0, 5].as_slice(), &MASK, &[0; 5]].concat();
+        let long_form = [[0x81, 0x80 | 0x7e, 0, 5].as_slice(), &MASK, &[0; 5]].concat();
         assert_eq!(violation(&long_form), Some(Violation::Length));
-        let negative = [[0x81, 0x80 | 127, 0x80, 0, 0, 0, 0, 0, 0, 0].as_slice(), &MASK].concat();
+        let negative = [[0x81, 0x80 | 0x7f, 0x80, 0, 0, 0, 0, 0, 0, 0].as_slice(), &MASK].concat();
         assert_eq!(violation(&negative), Some(Violation::Length));
     }
 
@@ -380,7 +383,7 @@ mod tests {
         assert_eq!(violation(&pieces), Some(Violation::TooBig));
         let endless = [client(0x01, b""), client(0x00, b"").repeat(FRAGMENTS_MAX as usize)].concat();
         assert_eq!(violation(&endless), Some(Violation::TooBig));
-        let huge = [[0x81, 0x80 | 127, 0x7f, 255, 255, 255, 255, 255, 255, 255].as_slice(), &MASK].concat();
+        let huge = [[0x81, 0x80 | 0x7f, 0x7f, 255, 255, 255, 255, 255, 255, 255].as_slice(), &MASK].concat();
         assert_eq!(violation(&huge), Some(Violation::TooBig));
     }
 
@@ -439,7 +442,7 @@ mod tests {
             cuts.sort_unstable();
             let last = cuts.len() - 2;
             let bytes: Vec<u8> = cuts.windows(2).enumerate().flat_map(|(index, ends)| {
-                let first = if index == 0 { 0x01 } else { 0x00 } | if index == last { 0x80 } else { 0 };
+                let first = u8::from(index == 0) | u8::from(index == last) << 7;
                 client(first, &text.as_bytes()[ends[0]..ends[1]])
             }).collect();
             prop_assert_eq!(read(&[&bytes]), (vec![format!("Text({text:?})")], None));

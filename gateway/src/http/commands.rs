@@ -15,7 +15,7 @@ use natter_schemas::wire::server::{Answer, ErrorBody, Reply};
 use tokio::time::timeout;
 
 use super::answer::{Refused, fresh, status_of, with_retry};
-use crate::commands::from_client;
+use crate::commands::{count_rejected, from_client};
 use crate::gateway::Gateway;
 
 /// How long a body may take to arrive.
@@ -28,23 +28,23 @@ pub async fn command(State(gateway): State<Arc<Gateway>>, request: Request) -> R
     let received = gateway.now();
     let bytes = read(&parts.headers, body).await?;
     if let Err(retry_ms) = gateway.rates.admit(None, &identity) {
-        gateway.commands.count_refused(ErrorCode::RateLimited, 1);
+        count_rejected(ErrorCode::RateLimited, 1);
         return Err(ErrorBody::of(ErrorCode::RateLimited).retry_after(retry_ms).into());
     }
     let command = match parse(&bytes) {
         Ok(ClientFrame::Command(command)) => command,
         Ok(ClientFrame::Signal { .. }) => {
             let error = ErrorBody::new(ErrorCode::UnknownCommand, "signals are taken from sessions only");
-            return Ok(reply(&gateway, None, Err(error), true));
+            return Ok(reply(None, Err(error), true));
         }
         Err(FrameError { id, code, message }) => {
-            return Ok(reply(&gateway, id, Err(ErrorBody::new(code, message)), true));
+            return Ok(reply(id, Err(ErrorBody::new(code, message)), true));
         }
     };
     let id = Some(command.id.clone());
     match from_client(&identity, 0, command, received.unix_ms) {
-        Ok(command) => Ok(reply(&gateway, id, gateway.commands.ask(&command).await, false)),
-        Err(error) => Ok(reply(&gateway, id, Err(error), true)),
+        Ok(command) => Ok(reply(id, gateway.commands.ask(&command).await, false)),
+        Err(error) => Ok(reply(id, Err(error), true)),
     }
 }
 
@@ -62,12 +62,12 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refused> {
 }
 
 /// The reply, as a session gets it, with the status of its error. `refused`: it is counted here.
-fn reply(gateway: &Gateway, id: Option<String>, answer: Result<Answer, ErrorBody>, refused: bool) -> Response {
+fn reply(id: Option<String>, answer: Result<Answer, ErrorBody>, refused: bool) -> Response {
     match answer {
         Ok(ok) => fresh(Json(Reply::Ok { id: id.unwrap_or_default(), ok })),
         Err(error) => {
             if refused {
-                gateway.commands.count_refused(error.code, 1);
+                count_rejected(error.code, 1);
             }
             let status: StatusCode = status_of(&error);
             let body = Json(Reply::Error { id, error: error.clone() });

@@ -50,8 +50,8 @@ async fn run(gateway: Arc<Gateway>, upgraded: UpgradeFut, identity: Identity) {
         Ok(socket) => socket.into_inner().into_inner(),
         Err(error) => return tracing::debug!(%error, "a client went away during the handshake"),
     };
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => socket::serve(gateway, parts.io.into_inner(), parts.read_buf, identity).await,
-        Err(_) => tracing::error!("an upgraded connection is no TCP stream"),
-    }
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        return tracing::error!("an upgraded connection is no TCP stream");
+    };
+    socket::serve(gateway, parts.io.into_inner(), parts.read_buf, identity).await;
 }

@@ -17,7 +17,7 @@ pub use self::json::{command_json, outcome_json};
 const STEP: u64 = 64;
 
 /// Gives the batches of `stream` (`CMD_p` or `EVT_p`) from `from` (else its first) to `to` (else its last now) to `line`,
-/// in order.
+/// in order, until that says `false`.
 ///
 /// # Errors
 /// [`LogError::Mismatch`]: no such stream. [`LogError::Corrupt`]: a batch of the range is missing; names it.
@@ -27,7 +27,7 @@ pub async fn cat(
     stream: &str,
     from: Option<u64>,
     to: Option<u64>,
-    mut line: impl FnMut(Value),
+    mut line: impl FnMut(Value) -> bool,
 ) -> Result<(), LogError> {
     let Some((kind, partition)) = parse(stream, log.partitions()) else {
         let last = log.partitions() - 1;
@@ -51,7 +51,9 @@ pub async fn cat(
                 let found = stored.sequence;
                 return Err(LogError::Corrupt(format!("stream {stream} jumps from {} to {found}", next - 1)));
             }
-            line(batch_json(kind, partition, stream, &stored));
+            if !line(batch_json(kind, partition, stream, &stored)) {
+                return Ok(());
+            }
             next += 1;
         }
     }

@@ -110,23 +110,11 @@ pub async fn check(endpoint: &ClickHouse) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    fn credentials() -> Credentials {
-        let word = |word: &str| word.to_owned();
-        Credentials {
-            nats_password: word("n"),
-            redis_password: word("r"),
-            clickhouse_password: word("secret"),
-            s3_access_key: word("a"),
-            s3_secret_key: word("s"),
-            s3_internal_key: word("i"),
-        }
-    }
-
     #[test]
     fn a_server_on_path_listens_on_loopback_with_one_user() {
         let folder = tempfile::tempdir().unwrap();
         let program = Program::OnPath("/usr/bin/clickhouse".into());
-        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials()).unwrap();
+        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &Credentials::example()).unwrap();
         assert_eq!(launch.program, Path::new("/usr/bin/clickhouse"));
         assert_eq!(launch.args[0], "server");
         let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
@@ -140,7 +128,7 @@ mod tests {
     fn the_library_is_served_by_natter_itself() {
         let folder = tempfile::tempdir().unwrap();
         let program = Program::Fetched("/cache/libchdb.so".into());
-        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials()).unwrap();
+        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &Credentials::example()).unwrap();
         assert_eq!(launch.program, Path::new("/natter"));
         assert_eq!(launch.args[..3], ["clickhouse-server", "--library", "/cache/libchdb.so"]);
         assert!(!launch.args.iter().any(|arg| arg == "secret"), "arguments are seen by every user of the machine");

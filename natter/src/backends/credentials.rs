@@ -10,7 +10,10 @@ const FILE: &str = "credentials.json";
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
-    pub nats_password: String,
+    pub nats_admin_password: String,
+    pub nats_gateway_password: String,
+    pub nats_processor_password: String,
+    pub nats_projector_password: String,
     pub redis_password: String,
     pub clickhouse_password: String,
     pub s3_access_key: String,
@@ -26,7 +29,10 @@ impl Credentials {
             return Ok(kept);
         }
         let made = Credentials {
-            nats_password: random_hex::<16>()?,
+            nats_admin_password: random_hex::<16>()?,
+            nats_gateway_password: random_hex::<16>()?,
+            nats_processor_password: random_hex::<16>()?,
+            nats_projector_password: random_hex::<16>()?,
             redis_password: random_hex::<16>()?,
             clickhouse_password: random_hex::<16>()?,
             s3_access_key: random_hex::<10>()?,
@@ -46,6 +52,25 @@ fn random_hex<const N: usize>() -> anyhow::Result<String> {
 }
 
 #[cfg(test)]
+impl Credentials {
+    /// One letter or two each, for tests of the servers' configs.
+    pub fn example() -> Credentials {
+        let word = |word: &str| word.to_owned();
+        Credentials {
+            nats_admin_password: word("na"),
+            nats_gateway_password: word("ng"),
+            nats_processor_password: word("np"),
+            nats_projector_password: word("nj"),
+            redis_password: word("r"),
+            clickhouse_password: word("secret"),
+            s3_access_key: word("a"),
+            s3_secret_key: word("s"),
+            s3_internal_key: word("i"),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -55,8 +80,9 @@ mod tests {
         let folder = Folder::open(&outer.path().join("a")).await.unwrap();
         let first = Credentials::load_or_make(&folder).unwrap();
         let again = Credentials::load_or_make(&folder).unwrap();
-        assert_eq!(first.nats_password, again.nats_password);
-        assert_eq!(first.nats_password.len(), 32);
+        assert_eq!(first.nats_admin_password, again.nats_admin_password);
+        assert_eq!(first.nats_admin_password.len(), 32);
+        assert_ne!(first.nats_admin_password, first.nats_gateway_password);
         let other = Credentials::load_or_make(&Folder::open(&outer.path().join("b")).await.unwrap()).unwrap();
         assert_ne!(first.redis_password, other.redis_password);
     }

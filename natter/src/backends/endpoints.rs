@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use natter_nats::server::ServerRole;
+
 use super::Backend;
 
 /// All four backends' addresses, whether natter started them or they were given.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoints {
-    /// `nats://user:password@host:port`
+    /// `nats://user:password@host:port`, with a user who may do everything.
     pub nats_url: String,
+    /// The same with each role's user; empty when the server was given.
+    pub(super) nats_users: Vec<(ServerRole, String)>,
     /// `redis://:password@host:port/`
     pub redis_url: String,
     /// The history.
@@ -52,6 +56,13 @@ pub struct Given {
     pub clickhouse: Option<ClickHouse>,
     /// Any S3 service.
     pub s3: Option<S3>,
+}
+
+impl Endpoints {
+    /// The log, for a process of this role, with the least permissions that it needs where natter's own server serves it.
+    pub fn nats_url_of(&self, role: ServerRole) -> &str {
+        self.nats_users.iter().find(|(of, _)| *of == role).map_or(&self.nats_url, |(_, url)| url)
+    }
 }
 
 impl fmt::Debug for Endpoints {

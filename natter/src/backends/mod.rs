@@ -29,12 +29,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::FutureExt;
+use natter_nats::server::ServerRole;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::endpoints::{ClickHouse, Endpoints, Given, S3};
 pub use self::folder::{Folder, write_private};
-pub use self::nats::{NatsAccess, connect_options as nats_connect_options};
+pub use self::nats::connect_options as nats_connect_options;
 pub use self::notice::{Notice, Notify};
 pub use self::ports::free_port;
 pub use self::shim::{BackendExec, backend_exec};
@@ -112,8 +113,8 @@ pub struct Options {
     pub which: Vec<Backend>,
     /// Backends that run already.
     pub given: Given,
-    /// Who may connect to NATS; by default one user who may do everything.
-    pub nats_access: Option<NatsAccess>,
+    /// Partitions of the log, on which the permissions of its users depend.
+    pub partitions: u16,
     /// Called, from the supervisor's thread, with what the operator should hear.
     pub notify: Notify,
 }
@@ -136,8 +137,8 @@ pub async fn start(options: Options) -> anyhow::Result<Backends> {
     let folder = Folder::open(&options.data).await?;
     let credentials = Credentials::load_or_make(&folder)?;
     let ports = Ports::load_or_choose(&folder)?;
-    let nats_access = options.nats_access.unwrap_or_else(|| NatsAccess::admin(&credentials.nats_password));
-    let setup = Arc::new(Setup { credentials, ports, nats_access, folder, shim: options.shim, notify: options.notify });
+    let Options { shim, notify, partitions, .. } = options;
+    let setup = Arc::new(Setup { credentials, ports, partitions, folder, shim, notify });
     let endpoints = Arc::new(setup.endpoints(&options.given));
     let logs = setup.folder.subfolder("logs")?;
     let mut running = Vec::new();
@@ -242,7 +243,7 @@ impl Drop for Backends {
 struct Setup {
     credentials: Credentials,
     ports: Ports,
-    nats_access: NatsAccess,
+    partitions: u16,
     folder: Folder,
     shim: PathBuf,
     notify: Notify,
@@ -251,8 +252,13 @@ struct Setup {
 impl Setup {
     fn endpoints(&self, given: &Given) -> Endpoints {
         let (credentials, ports) = (&self.credentials, &self.ports);
+        let nats_url = |role| nats::url(ports.nats, role, credentials);
         Endpoints {
-            nats_url: given.nats_url.clone().unwrap_or_else(|| self.nats_access.url(ports.nats)),
+            nats_url: given.nats_url.clone().unwrap_or_else(|| nats_url(ServerRole::Admin)),
+            nats_users: match given.nats_url {
+                Some(_) => Vec::new(),
+                None => ServerRole::ALL.map(|role| (role, nats_url(role))).into(),
+            },
             redis_url: given.redis_url.clone().unwrap_or_else(|| redis::url(ports.redis, &credentials.redis_password)),
             clickhouse: given.clickhouse.clone().unwrap_or_else(|| clickhouse::endpoint(ports.clickhouse, credentials)),
             s3: given.s3.clone().unwrap_or_else(|| s3::endpoint(ports.s3, credentials)),
@@ -266,7 +272,7 @@ impl Setup {
         match backend {
             Backend::Nats => {
                 let program = fetch::program(backend, nats::CANDIDATE, &self.notify).await?;
-                nats::launch(program.path(), &folder, ports.nats, &self.nats_access)
+                nats::launch(program.path(), &folder, ports.nats, self.partitions, credentials)
             }
             Backend::Redis => {
                 let program = fetch::program(backend, redis::CANDIDATE, &self.notify).await?;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::{ConnectOptions, ServerAddr};
+use natter_nats::server::{Password, ServerRole, ServerSettings, server_config};
 
+use super::credentials::Credentials;
 use super::folder::write_private;
 use super::program::Candidate;
 use super::supervisor::Launch;
@@ -15,58 +17,49 @@ pub const CANDIDATE: Candidate = Candidate { name: "nats-server", version_args: 
 
 const CONFIG: &str = "nats.conf";
 
-/// Who may connect, and as whom natter itself does.
-#[derive(Clone)]
-pub struct NatsAccess {
-    /// The user as whom natter connects.
-    pub user: String,
-    /// Plain characters only, for it becomes part of a URL.
-    pub password: String,
-    /// The whole `authorization { … }` block (or `accounts { … }`) of the server's config; it must contain the user above.
-    pub block: String,
+/// For this role's user.
+pub fn url(port: u16, role: ServerRole, credentials: &Credentials) -> String {
+    format!("nats://{}:{}@127.0.0.1:{port}", role.user(), password(role, credentials))
 }
 
-impl NatsAccess {
-    /// One user who may do everything.
-    pub fn admin(password: &str) -> NatsAccess {
-        let user = "natter".to_owned();
-        let block = format!("authorization {{\n  users: [ {{ user: \"{user}\", password: \"{password}\" }} ]\n}}\n");
-        NatsAccess { user, password: password.to_owned(), block }
-    }
-
-    /// With user and password.
-    pub fn url(&self, port: u16) -> String {
-        format!("nats://{}:{}@127.0.0.1:{port}", self.user, self.password)
-    }
-}
-
-/// The server's config. Paths in it are relative to the folder in which the server runs, so none has to be quoted.
-pub fn config(port: u16, access: &NatsAccess) -> String {
-    let authorization = &access.block;
-    format!(
-        "# Written by natter at each start.
-server_name: natter
-listen: \"127.0.0.1:{port}\"
-max_payload: 8MB
-jetstream {{
-  store_dir: \"./store\"
-  # An acknowledged message is on disk.
-  sync_interval: always
-}}
-{authorization}"
-    )
-}
-
-/// Writes the config into `folder` and says how to start the server there.
-pub fn launch(program: &Path, folder: &Path, port: u16, access: &NatsAccess) -> anyhow::Result<Launch> {
+/// Writes the config into `folder` and says how to start the server there, for a log of so many partitions.
+pub fn launch(
+    program: &Path,
+    folder: &Path,
+    port: u16,
+    partitions: u16,
+    credentials: &Credentials,
+) -> anyhow::Result<Launch> {
+    let user = |role| (role, Password::Literal(password(role, credentials).to_owned()));
+    let config = server_config(&ServerSettings {
+        listen: format!("127.0.0.1:{port}"),
+        // In the folder in which it runs, so that no path has to be quoted.
+        store_dir: "./store".to_owned(),
+        // Only what never changes: the streams' own bounds keep the reserve.
+        file_store: disk_bytes(folder)?,
+        partitions,
+        users: ServerRole::ALL.map(user).into(),
+    });
     let file = folder.join(CONFIG);
-    write_private(&file, config(port, access).as_bytes())?;
-    Ok(Launch {
-        program: program.to_owned(),
-        args: vec!["--config".into(), file.into()],
-        folder: folder.to_owned(),
-        litter: Vec::new(),
-    })
+    write_private(&file, config.as_bytes())?;
+    let args = vec!["--config".into(), file.into()];
+    Ok(Launch { program: program.to_owned(), args, folder: folder.to_owned(), litter: Vec::new() })
+}
+
+fn password(role: ServerRole, credentials: &Credentials) -> &str {
+    match role {
+        ServerRole::Admin => &credentials.nats_admin_password,
+        ServerRole::Gateway => &credentials.nats_gateway_password,
+        ServerRole::Processor => &credentials.nats_processor_password,
+        ServerRole::Projector => &credentials.nats_projector_password,
+    }
+}
+
+/// Size of the file system that holds this folder.
+fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
+    let found = rustix::fs::statvfs(folder)
+        .with_context(|| format!("cannot see how large the disk of {} is", folder.display()))?;
+    Ok(found.f_blocks * found.f_frsize)
 }
 
 /// How to connect to this URL with the user and password in it, which the client crate does not look for by itself.
@@ -95,16 +88,20 @@ mod tests {
 
     #[test]
     fn the_config_syncs_always_and_listens_on_loopback_only() {
-        let access = NatsAccess::admin("secret");
-        let config = config(4222, &access);
-        for line in
-            ["listen: \"127.0.0.1:4222\"", "  sync_interval: always", "max_payload: 8MB", "password: \"secret\""]
-        {
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = Credentials::example();
+        launch(Path::new("/nats-server"), folder.path(), 4222, 4, &credentials).unwrap();
+        let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
+        for line in ["listen: \"127.0.0.1:4222\"", "  sync_interval: always", "  store_dir: \"./store\"", "EVT_3"] {
             assert!(config.contains(line), "{config}");
         }
-        for absent in ["http", "websocket", "0.0.0.0"] {
+        for absent in ["http", "websocket", "0.0.0.0", "EVT_4", "$NATS_"] {
             assert!(!config.contains(absent), "{config}");
         }
-        assert_eq!(access.url(4222), "nats://natter:secret@127.0.0.1:4222");
+        for role in ServerRole::ALL {
+            let password = password(role, &credentials);
+            assert!(config.contains(&format!("password: \"{password}\"")), "{config}");
+            assert_eq!(url(4222, role, &credentials), format!("nats://{}:{password}@127.0.0.1:4222", role.user()));
+        }
     }
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use natter_schemas::names::Tenant;
 use serde::Serialize;
 
 use self::line::Line;
@@ -34,8 +33,6 @@ pub struct Options {
     pub gateway: String,
     /// A service token.
     pub token: String,
-    /// Whose history it is.
-    pub tenant: Tenant,
     /// Lines on their way at once: what an import may take from live users.
     pub window: usize,
     /// Whether a progress bar is wanted.

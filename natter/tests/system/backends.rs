@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use natter::backends::{self, Backend, Backends, Given, Options, Status};
+use natter_nats::server::ServerRole;
 use tokio::time::timeout;
 
 use crate::servers::{Servers, clickhouse, connect_nats, s3, s3_client, to_stderr};
@@ -12,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 fn options(data: PathBuf, which: &[Backend]) -> Options {
     let shim = PathBuf::from(env!("CARGO_BIN_EXE_natter"));
-    Options { data, shim, which: which.to_vec(), given: Given::default(), nats_access: None, notify: to_stderr() }
+    Options { data, shim, which: which.to_vec(), given: Given::default(), partitions: 1, notify: to_stderr() }
 }
 
 async fn start(data: PathBuf, which: &[Backend]) -> Backends {
@@ -304,4 +305,22 @@ async fn clickhouse_answers_its_user_and_refuses_strangers() {
     assert!(version.starts_with(|digit: char| digit.is_ascii_digit()), "{version}");
     assert_eq!(http_status(&format!("{}/ping", clickhouse.url)).await, 200);
     assert!(clickhouse.client().with_password("wrong").query("SELECT 1").execute().await.is_err());
+}
+
+#[tokio::test]
+async fn every_role_has_a_user_and_only_processors_write_outcomes() {
+    let servers = Servers::start().await;
+    let admin = async_nats::jetstream::new(servers.nats().await);
+    let stream = async_nats::jetstream::stream::Config {
+        name: "EVT_0".into(),
+        subjects: vec!["evt.0".into()],
+        ..Default::default()
+    };
+    let mut stored = admin.create_stream(stream).await.unwrap();
+    for role in ServerRole::ALL {
+        let client = connect_nats(servers.nats_url_of(role)).await.unwrap();
+        client.publish("evt.0", role.user().into()).await.unwrap();
+        client.flush().await.unwrap();
+    }
+    assert_eq!(stored.info().await.unwrap().state.messages, 2, "of the administrator and the processor");
 }

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::{Credentials, Region};
 use natter::backends::{self, Backend, Backends, Given, Notify, Options, State, Status};
+use natter_nats::server::ServerRole;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+/// Of the logs in these tests: the users' permissions are for streams up to this number.
+pub const PARTITIONS: u16 = 16;
 /// For a server that has to be fetched first. Without fetching, each is ready within seconds.
 const READY_DEADLINE: Duration = Duration::from_mins(10);
 
@@ -36,6 +39,11 @@ impl Servers {
     /// With the credentials of a user who may do everything.
     pub fn nats_url(&self) -> &str {
         &self.backends.endpoints().nats_url
+    }
+
+    /// With the credentials of a role's user, who may do what that role needs.
+    pub fn nats_url_of(&self, role: ServerRole) -> &str {
+        self.backends.endpoints().nats_url_of(role)
     }
 
     pub fn redis_url(&self) -> &str {
@@ -189,7 +197,7 @@ pub async fn start(data: &Path, which: Vec<Backend>) -> Backends {
         shim: PathBuf::from(env!("CARGO_BIN_EXE_natter")),
         which,
         given: Given::default(),
-        nats_access: None,
+        partitions: PARTITIONS,
         notify: to_stderr(),
     };
     let started = backends::start(options).await.expect("the backends' data folder can be used");

@@ -405,18 +405,18 @@ async fn a_successor_goes_on_from_the_watermark() {
     let mut written = Written::new(&servers, 22).await;
     for _ in 0..2 {
         let until = CancellationToken::new();
-        let run = tokio::spawn(written.runner(&redis).run("test", natter_nats::LeaseOptions::default(), until.clone()));
+        let run = tokio::spawn(written.runner(&redis).run(until.clone()));
         written.write(20).await;
         written.applied(&redis).await;
         until.cancel();
-        timeout(DEADLINE, run).await.unwrap().unwrap().unwrap();
+        timeout(DEADLINE, run).await.unwrap().unwrap();
         written.write(5).await;
     }
     let until = CancellationToken::new();
-    let run = tokio::spawn(written.runner(&redis).run("test", natter_nats::LeaseOptions::default(), until.clone()));
+    let run = tokio::spawn(written.runner(&redis).run(until.clone()));
     written.applied(&redis).await;
     until.cancel();
-    run.await.unwrap().unwrap();
+    run.await.unwrap();
     written.assert_shows(&redis).await;
 }
 

@@ -15,7 +15,7 @@ const SEARCHED: usize = 32;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) value: Value,
-    /// Sequence of its last change; 0: none since it was loaded.
+    /// Sequence of its last change after the floor; 0: none.
     pub(super) changed: u64,
     /// The batch that asked for it last.
     pub(super) used: u64,
@@ -110,8 +110,9 @@ impl Entry {
         }
     }
 
-    /// Takes in what happened earlier: only the beginning of a list is news.
+    /// Takes in what happened earlier: only the beginning of a list is news, and when a value that was loaded changed.
     pub(super) fn put_under(&mut self, older: Self) {
+        self.changed = self.changed.max(older.changed);
         if let Value::Later(later) = &mut self.value {
             let later = std::mem::take(later);
             self.value = older.value;

@@ -1,75 +1,58 @@
 //! Each role's work passes with its own user, and nobody else's does.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use natter::backends::{self, Backend, Backends, Given, NatsAccess, Options};
-use natter_nats::server::{Password, ServerRole, authorization};
+use futures_util::StreamExt as _;
+use natter_nats::server::ServerRole;
 use natter_nats::{
     Answer, Lease, LeaseOptions, LiveFeed, LiveStart, Log, LogConfig, Policies, Publisher, Reader, ReaderOptions,
-    SignalFeed, SignalSender, role,
+    SignalFeed, SignalSender, held, role,
 };
 use natter_schemas::id::ConversationId;
 use natter_schemas::names::{Tenant, UserId};
 use natter_schemas::signal::PlacedSignal;
 use natter_schemas::wire::client::Signal;
-use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{DEADLINE, accept_all, encoded, listen, soon, until};
-use crate::servers::to_stderr;
+use super::{DEADLINE, accept_all, encoded, listen, soon};
+use crate::servers::Servers;
 
-struct Broker {
-    backends: Backends,
-    _data: TempDir,
+/// The same log, as each role's user.
+struct Logs {
+    _servers: Servers,
+    admin: Log,
+    gateway: Log,
+    processor: Log,
+    projector: Log,
+    gateway_url: String,
 }
 
-impl Broker {
-    async fn start() -> Broker {
-        let data = tempfile::tempdir().unwrap();
-        let users = ServerRole::ALL.map(|role| (role, Password::Literal(format!("secret-{}", role.user()))));
-        let block = authorization(2, &users);
-        let access = NatsAccess { user: "admin".into(), password: "secret-admin".into(), block };
-        let options = Options {
-            data: Path::new(data.path()).into(),
-            shim: env!("CARGO_BIN_EXE_natter").into(),
-            which: vec![Backend::Nats],
-            given: Given::default(),
-            nats_access: Some(access),
-            notify: to_stderr(),
-        };
-        let backends = backends::start(options).await.unwrap();
-        backends.ready(Backend::Nats).await.unwrap();
-        Broker { backends, _data: data }
-    }
-
-    fn config(&self, role: ServerRole) -> LogConfig {
-        let admin = &self.backends.endpoints().nats_url;
-        let address = admin.rsplit_once('@').unwrap().1;
-        LogConfig::new(format!("nats://{0}:secret-{0}@{address}", role.user()), 2)
-    }
-
-    async fn log(&self, role: ServerRole) -> Log {
-        Log::connect(&self.config(role)).await.unwrap()
+impl Logs {
+    async fn start() -> Logs {
+        let servers = Servers::start().await;
+        let config = |role| LogConfig::new(servers.nats_url_of(role), 2);
+        let admin = Log::create(&config(ServerRole::Admin)).await.unwrap();
+        let gateway = Log::connect(&config(ServerRole::Gateway)).await.unwrap();
+        let processor = Log::connect(&config(ServerRole::Processor)).await.unwrap();
+        let projector = Log::connect(&config(ServerRole::Projector)).await.unwrap();
+        let gateway_url = servers.nats_url_of(ServerRole::Gateway).to_owned();
+        Logs { _servers: servers, admin, gateway, processor, projector, gateway_url }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_role_can_do_its_work_with_its_own_user() {
-    let broker = Broker::start().await;
-    let admin = Log::create(&broker.config(ServerRole::Admin)).await.unwrap();
-    let gateway = broker.log(ServerRole::Gateway).await;
-    let processor = broker.log(ServerRole::Processor).await;
-    let projector = broker.log(ServerRole::Projector).await;
+    let Logs { _servers, admin, gateway, processor, projector, .. } = Logs::start().await;
     assert!([&gateway, &processor, &projector].iter().all(|log| log.id() == admin.id()));
 
     // A gateway: commands, answers, signals, policies, reads by sequence.
     let publisher = Publisher::start(&gateway).unwrap();
     let _listening = listen(&gateway, &publisher).await;
     let lease = Lease::acquire(&processor, role::PROCESSOR, 0, "test", LeaseOptions::default()).await.unwrap().unwrap();
+    assert_eq!(held(&gateway, role::PROCESSOR).await.unwrap(), [0]);
     let _processing = accept_all(&processor, 0, lease.revision());
     let (waiter, answer) = oneshot::channel();
     publisher.send(0, &encoded(1), waiter).unwrap();
@@ -112,11 +95,7 @@ async fn each_role_can_do_its_work_with_its_own_user() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_can_do_the_work_of_another_role() {
-    let broker = Broker::start().await;
-    let admin = Log::create(&broker.config(ServerRole::Admin)).await.unwrap();
-    let gateway = broker.log(ServerRole::Gateway).await;
-    let processor = broker.log(ServerRole::Processor).await;
-    let projector = broker.log(ServerRole::Projector).await;
+    let Logs { _servers, admin, gateway, processor, projector, gateway_url } = Logs::start().await;
     let forbidden = [
         (&gateway, "evt.0"),
         (&gateway, "live.0"),
@@ -141,9 +120,27 @@ async fn nobody_can_do_the_work_of_another_role() {
     for stream in ["EVT_0", "CMD_0", "KV_policies", "KV_leases"] {
         assert_eq!(admin.bounds(stream).await.unwrap().last, 0, "{stream}");
     }
-    let other_answers = gateway.client().subscribe("_INBOX_processor.>").await.unwrap();
-    until("the refusal", async || gateway.client().flush().await.is_ok()).await;
-    drop(other_answers);
-    let wrong = LogConfig::new(broker.config(ServerRole::Gateway).url.replace("secret-gateway", "guess"), 2);
-    assert!(Log::connect(&wrong).await.is_err());
+    let (front, address) = gateway_url.rsplit_once('@').unwrap();
+    let wrong = format!("{front}x@{address}");
+    assert!(Log::connect(&LogConfig::new(wrong, 2)).await.is_err());
+}
+
+/// Nor listen to what is answered to another.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hears_the_answers_to_another_role() {
+    let Logs { _servers, gateway, processor, projector, .. } = Logs::start().await;
+    for (log, subject) in [
+        (&gateway, "_INBOX_processor.>"),
+        (&processor, "_INBOX_gateway.>"),
+        (&projector, "_INBOX_processor.>"),
+        (&gateway, "cmd.*"),
+        (&projector, "signal.*"),
+        (&gateway, ">"),
+    ] {
+        let mut heard = log.client().subscribe(subject).await.unwrap();
+        // Answered on the same connection, so the refusal has come before.
+        gateway.bounds("EVT_0").await.unwrap();
+        processor.bounds("EVT_0").await.unwrap();
+        assert!(timeout(Duration::from_millis(200), heard.next()).await.is_err(), "{subject} was heard");
+    }
 }

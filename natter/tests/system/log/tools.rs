@@ -72,7 +72,11 @@ async fn lines(
     to: Option<u64>,
 ) -> Result<Vec<Value>, LogError> {
     let mut lines = Vec::new();
-    cat(log, stream, from, to, |line| lines.push(line)).await.map(|()| lines)
+    let push = |line| {
+        lines.push(line);
+        true
+    };
+    cat(log, stream, from, to, push).await.map(|()| lines)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,162 @@
+//! The subcommands that answer and end.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use natter_schemas::error::{CloseCode, ErrorCode};
+use natter_schemas::names::UserId;
+use tokio::time::{Duration, timeout};
+
+use crate::cli::{Import, LogCat, Policy, PolicyOf, Token};
+use crate::running::Running;
+use crate::{connect, import, policy, tenants};
+
+/// A token outlives the longest import.
+const IMPORT_TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[expect(clippy::print_stdout, reason = "what the command answers")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Prints a token.
+///
+/// # Errors
+/// The tenant has no key.
+pub fn token(args: &Token) -> anyhow::Result<()> {
+    let keys = match &args.running.config {
+        Some(_) => connect::tenant_keys(&args.running.config()?)?,
+        None => tenants::Master::read(&args.running.data)?.keys()?,
+    };
+    say(&tenants::token(&keys, &args.tenant, &args.user, args.name.clone(), args.ttl, args.service)?);
+    Ok(())
+}
+
+/// Imports a file and prints what became of it. Refused lines are listed on standard error.
+///
+/// # Errors
+/// The file cannot be read or the gateway stays away.
+pub async fn import(args: Import) -> anyhow::Result<()> {
+    let config = args.running.config()?;
+    let gateway = match (&args.gateway, &args.running.config) {
+        (Some(gateway), _) => gateway.clone(),
+        (None, Some(_)) => bail!("where is the gateway? name it by --gateway http://host:port"),
+        (None, None) => Running::read(&args.running.data)?.http,
+    };
+    let keys = connect::tenant_keys(&config)?;
+    let user = UserId::try_from("import").context("the importing user")?;
+    let token = tenants::token(&keys, &args.tenant, &user, None, IMPORT_TOKEN_TTL, true)?;
+    let options = import::Options {
+        file: args.file,
+        gateway,
+        token,
+        window: usize::try_from(args.window)?,
+        progress: !args.json && std::io::stderr().is_terminal(),
+    };
+    #[expect(clippy::print_stderr, reason = "refused lines are no result")]
+    let refused = |line: u64, code: &str, reason: &str| eprintln!("line {line}: {code}: {reason}");
+    let summary = import::import(&options, refused).await?;
+    if args.json {
+        say(&serde_json::to_string(&summary)?);
+        return Ok(());
+    }
+    let import::Summary { tally, seconds } = summary;
+    let rejected: u64 = tally.rejected.values().sum();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = tally.read as f64 / seconds;
+    say(&format!(
+        "{} lines in {seconds:.1} s ({rate:.0}/s): {} accepted, {} duplicates, {rejected} rejected",
+        tally.read, tally.accepted, tally.duplicates
+    ));
+    for (code, lines) in tally.rejected {
+        say(&format!("  {code}: {lines}"));
+    }
+    Ok(())
+}
+
+/// Prints a range of a stream as JSON lines.
+///
+/// # Errors
+/// No such stream, or the broker is away.
+pub async fn log_cat(args: &LogCat) -> anyhow::Result<()> {
+    let log = connect::log(&args.running.config()?, "log cat").await?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut written = Ok(());
+    let print = |record| {
+        if written.is_ok() {
+            written = writeln!(out, "{record}");
+        }
+        written.is_ok()
+    };
+    natter_nats::cat::cat(&log, &args.stream, args.from, args.to, print).await?;
+    match written.and_then(|()| out.flush()) {
+        // `natter log cat … | head` has what it wanted.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write"),
+    }
+}
+
+/// Changes or shows a tenant's policy.
+///
+/// # Errors
+/// The file is no policy, or the system is away.
+pub async fn policy(args: &Policy) -> anyhow::Result<()> {
+    let (of, change) = match args {
+        Policy::Set(set) => (&set.of, Some(Some(policy::read(&set.file)?))),
+        Policy::Reset(of) => (of, Some(None)),
+        Policy::Show(of) => (of, None),
+    };
+    match change {
+        Some(new) => {
+            let log = connect::log(&of.running.config()?, "policy").await?;
+            let hash = policy::set(&log, &of.tenant, new.as_ref()).await?;
+            let name = hash.map_or_else(|| "the default policy".to_owned(), |hash| format!("policy {hash}"));
+            say(&format!("{name} is in force for {} in all {} partitions", of.tenant, log.partitions()));
+        }
+        None => show_policy(of).await?,
+    }
+    Ok(())
+}
+
+async fn show_policy(of: &PolicyOf) -> anyhow::Result<()> {
+    let config = of.running.config()?;
+    let redis = connect::redis(&config).await?;
+    let hashes = policy::in_force(&redis, config.log.partitions, &of.tenant).await?;
+    for (partition, hash) in hashes.into_iter().enumerate() {
+        let hash = hash.map_or_else(|| "default".to_owned(), |hash| hash.to_string());
+        say(&format!("partition {partition}: {hash}"));
+    }
+    Ok(())
+}
+
+/// Asks `/readyz` or `/healthz`.
+///
+/// # Errors
+/// Nobody answers there.
+pub async fn health(url: &str) -> anyhow::Result<ExitCode> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+    let asked = timeout(Duration::from_secs(3), client.get(url.parse().context("no address")?)).await;
+    let answer = asked.with_context(|| format!("{url} does not answer"))?.with_context(|| format!("cannot ask {url}"))?;
+    let ready = answer.status().is_success();
+    say(&String::from_utf8_lossy(&answer.into_body().collect().await?.to_bytes()));
+    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the tables of codes as they stand in docs/protocol.md.
+pub fn codes() {
+    let again = |yes| if yes { "yes" } else { "no" };
+    say("| code | HTTP status | try again | meaning |\n| --- | --- | --- | --- |");
+    for code in ErrorCode::ALL {
+        let (name, status, text) = (code.name(), code.http_status(), code.description());
+        say(&format!("| `{name}` | {status} | {} | {text} |", again(code.retryable())));
+    }
+    say("\n| code | reason | connect again | meaning |\n| --- | --- | --- | --- |");
+    for code in CloseCode::ALL {
+        let (number, name, text) = (code.number(), code.name(), code.description());
+        say(&format!("| {number} | `{name}` | {} | {text} |", again(code.reconnect())));
+    }
+}

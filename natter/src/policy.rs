@@ -1,0 +1,118 @@
+//! `natter policy`: a policy is stored under its hash, then a command to every partition puts it in force; from its
+//! outcome's position on it is.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use async_nats::jetstream::message::PublishMessage;
+use natter_nats::clock::{Clock, SystemClock};
+use natter_nats::{Log, Policies, Reader, ReaderOptions};
+use natter_processors::filter::Filter;
+use natter_projections::facts::{Fact, FactKey};
+use natter_projections::redis::{Redis, load};
+use natter_schemas::codec::{CommandBatchWriter, CommandHeader, OutcomeBatch, encode};
+use natter_schemas::command::{Body, Command, Origin};
+use natter_schemas::names::{Ref, Tenant, UserId};
+use natter_schemas::outcome::{Decision, Outcome};
+use natter_schemas::policy::{Policy, PolicyHash};
+use natter_schemas::subjects::{RECORDS_HEADER, command_subject, outcome_stream};
+
+/// Reads and checks a policy's file.
+///
+/// # Errors
+/// It cannot be read, is no policy, or its words cannot be compiled.
+pub fn read(file: &Path) -> anyhow::Result<Policy> {
+    let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let policy: Policy = serde_json::from_slice(&text).with_context(|| format!("{} is no policy", file.display()))?;
+    if policy.lists.len() > Policy::LISTS_MAX {
+        bail!("{} has {} lists, at most {} are allowed", file.display(), policy.lists.len(), Policy::LISTS_MAX);
+    }
+    Filter::compile(&policy.lists).with_context(|| format!("{} cannot be used", file.display()))?;
+    Ok(policy)
+}
+
+/// Puts `policy` (none: the default) in force for a tenant. Returns its hash when every partition has decided so.
+///
+/// # Errors
+/// The log is away, or a partition rejected it.
+pub async fn set(log: &Log, tenant: &Tenant, policy: Option<&Policy>) -> anyhow::Result<Option<PolicyHash>> {
+    let hash = match policy {
+        Some(policy) => Some(Policies::new(log).store(&policy.to_stored().0).await?),
+        None => None,
+    };
+    let publisher = getrandom::u64().map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+    for partition in 0..log.partitions() {
+        set_in(log, partition, tenant, hash, publisher).await.with_context(|| format!("partition {partition}"))?;
+    }
+    Ok(hash)
+}
+
+async fn set_in(
+    log: &Log,
+    partition: u16,
+    tenant: &Tenant,
+    hash: Option<PolicyHash>,
+    publisher: u64,
+) -> anyhow::Result<()> {
+    let stream = outcome_stream(partition);
+    let last = log.bounds(&stream).await?.last;
+    let mut reader = Reader::open(log, &stream, last + 1, ReaderOptions::default()).await?;
+    let mut batch = CommandBatchWriter::default();
+    batch.push(&encode(&command(tenant, hash, publisher)));
+    let (header, bytes) = batch.finish(publisher, u64::from(partition));
+    let message = PublishMessage::build()
+        .payload(bytes.into())
+        .message_id(header.message_id())
+        .header(RECORDS_HEADER, header.records.to_string().as_str());
+    log.jetstream().send_publish(command_subject(partition), message).await?.await?;
+    loop {
+        let stored = reader.next().await?;
+        if let Some(outcome) = outcome_of(&stored.payload, &header)? {
+            return match outcome.decision {
+                Decision::Accepted(_) => Ok(()),
+                Decision::Rejected(rejection) => bail!("{}: {}", rejection.error_code(), rejection.detail),
+            };
+        }
+    }
+}
+
+fn command(tenant: &Tenant, hash: Option<PolicyHash>, publisher: u64) -> Command {
+    Command {
+        tenant: tenant.clone(),
+        sender: UserId::trusted("operator"),
+        session: 0,
+        received_ms: SystemClock.now_ms(),
+        reference: Ref::trusted(&format!("policy-{publisher:016x}")),
+        origin: Origin::Operator,
+        body: Body::SetPolicy { hash },
+    }
+}
+
+/// The outcome of the batch with this header, if it stands in these bytes.
+fn outcome_of(bytes: &[u8], header: &CommandHeader) -> anyhow::Result<Option<Outcome>> {
+    let batch = OutcomeBatch::decode(bytes)?;
+    let mut index = 0;
+    for source in &batch.header.sources {
+        if (source.publisher, source.number) == (header.publisher, header.number) {
+            return Ok(batch.records()?.get(index).map(|raw| raw.decode()).transpose()?);
+        }
+        index += source.records as usize;
+    }
+    Ok(None)
+}
+
+/// The policy in force in each partition, as its view shows it.
+///
+/// # Errors
+/// Redis is away.
+pub async fn in_force(redis: &Redis, partitions: u16, tenant: &Tenant) -> anyhow::Result<Vec<Option<PolicyHash>>> {
+    let mut hashes = Vec::new();
+    for partition in 0..partitions {
+        let loaded = load(redis, partition, &[FactKey::Policy(tenant.clone())]).await?;
+        hashes.push(match loaded.values.into_iter().next().flatten() {
+            Some(Fact::Policy(hash)) => Some(hash),
+            _ => None,
+        });
+    }
+    Ok(hashes)
+}
