@@ -30,7 +30,7 @@ export function initial({ me, names = {}, unsent = [] }) {
     timeline: null,
     members: null,
     typing: {},
-    typingSent: { conversation: null, at: 0 },
+    typingSent: { conversation: null, at: 0, wanted: false },
     outbox: outbox.restored(unsent),
     answers: {},
     cursors: {},
@@ -74,7 +74,7 @@ const HANDLERS = {
   command: (turn, input) => {
     outbox.enqueue(turn, input);
     if (input.cmd !== "message.send") return;
-    turn.state = { ...turn.state, typingSent: { conversation: null, at: 0 } };
+    typing.finished(turn);
     browsing.newest(turn);
   },
   "outbox.retry": outbox.retry,
@@ -93,6 +93,7 @@ export function step(state, input) {
   browsing.settle(turn);
   outbox.settle(turn);
   cursors.settle(turn);
+  typing.settle(turn);
   return { state: turn.state, actions: turn.actions };
 }
 

@@ -32,9 +32,21 @@ export function expire(turn) {
 
 /** The user types here. */
 export function typed(turn, { conversation }) {
-  const { connection, typingSent } = turn.state;
-  const again = typingSent.conversation === conversation && turn.now - typingSent.at < EVERY_MS;
-  if (again || connection.phase !== "open") return;
-  turn.state = { ...turn.state, typingSent: { conversation, at: turn.now } };
+  const { typingSent } = turn.state;
+  const at = typingSent.conversation === conversation ? typingSent.at : -Infinity;
+  if (at === typingSent.at && typingSent.wanted) return;
+  turn.state = { ...turn.state, typingSent: { conversation, at, wanted: true } };
+}
+
+/** The user has sent what was typed. */
+export function finished(turn) {
+  turn.state = { ...turn.state, typingSent: { ...turn.state.typingSent, wanted: false } };
+}
+
+/** Tells that the user types, when it is time again: the server drops what comes sooner. */
+export function settle(turn) {
+  const { connection, typingSent: { conversation, at, wanted } } = turn.state;
+  if (!wanted || connection.phase !== "open" || turn.now - at < EVERY_MS) return;
+  turn.state = { ...turn.state, typingSent: { conversation, at: turn.now, wanted: false } };
   turn.actions.push({ do: "send", frame: { signal: "typing", conversation } });
 }

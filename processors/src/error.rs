@@ -39,10 +39,7 @@ impl From<LogError> for Halt {
 
 impl From<ViewError> for Halt {
     fn from(error: ViewError) -> Self {
-        match error.is_transient() {
-            true => Self::Transient(error.to_string()),
-            false => Self::Corrupt(error.to_string()),
-        }
+        if error.is_transient() { Self::Transient(error.to_string()) } else { Self::Corrupt(error.to_string()) }
     }
 }
 

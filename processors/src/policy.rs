@@ -58,10 +58,7 @@ impl ContentRules {
             let refused = format!("a list's name has {found} bytes, at most {LIST_NAME_BYTES_MAX} are allowed");
             return Err(UnusablePolicy::TooLarge(refused));
         }
-        let filter = match policy.lists.is_empty() {
-            true => None,
-            false => Some(Filter::compile(&policy.lists)?),
-        };
+        let filter = if policy.lists.is_empty() { None } else { Some(Filter::compile(&policy.lists)?) };
         Ok(Self { text_scalars_max: policy.text_scalars_max, filter })
     }
 

@@ -34,11 +34,11 @@ pub struct Loaded {
 
 /// All accepted outcomes that ever were, however old.
 pub trait RefHistory: Send + Sync {
-    /// Looks all of `asked` up at once.
+    /// Looks all of `asked` up at once, among what was accepted since `since_ms` of log time (Unix milliseconds).
     ///
     /// # Errors
     /// The history cannot answer now; the words say why.
-    fn find(&self, asked: &[RefQuery]) -> impl Future<Output = Result<Remembrance, String>> + Send;
+    fn find(&self, asked: &[RefQuery], since_ms: u64) -> impl Future<Output = Result<Remembrance, String>> + Send;
 }
 
 /// What the history knows about refs.

@@ -17,7 +17,7 @@ use natter_schemas::position::Position;
 use crate::decide::{Context, Facts, decide, log_time};
 use crate::error::Halt;
 use crate::policy::Policies;
-use crate::ports::{PolicyStore, Surroundings};
+use crate::ports::{OutcomeLog, PolicyStore};
 
 /// What came of deciding a partition again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,18 +54,18 @@ impl fmt::Display for Difference {
 ///
 /// # Errors
 /// The log or a policy cannot be read.
-pub async fn verify(around: &impl Surroundings) -> Result<Report, Halt> {
-    let through = around.last_outcomes().await?.map_or(0, |last| last.sequence);
-    let mut replay = Replay::of(around.partition());
+pub async fn verify(log: &(impl OutcomeLog + PolicyStore), partition: u16) -> Result<Report, Halt> {
+    let through = log.last_outcomes().await?.map_or(0, |last| last.sequence);
+    let mut replay = Replay::of(partition);
     for after in (0..through).step_by(CHUNK) {
         let mut batches = Vec::new();
         let collect = |stored: &Stored| {
             batches.push(stored.clone());
             Ok(())
         };
-        around.read_outcomes(after, (after + CHUNK as u64).min(through), collect).await?;
+        log.read_outcomes(after, (after + CHUNK as u64).min(through), collect).await?;
         for stored in &batches {
-            replay.batch(stored, around).await?;
+            replay.batch(stored, log).await?;
             if replay.report.difference.is_some() {
                 return Ok(replay.report);
             }

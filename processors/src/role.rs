@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use natter_nats::backoff::Backoff;
-use natter_nats::{COMMANDS_KEPT, Lease, LeaseOptions, Leases, LogError, role};
+use natter_nats::{COMMANDS_KEPT, Lease, LeaseOptions, Leases, Log, LogError, role};
 use natter_schemas::codec::OutcomeBatch;
 use natter_schemas::subjects::outcome_stream;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Halt;
@@ -16,9 +16,11 @@ use crate::shell::{Backends, Shell};
 use crate::{telemetry, worker};
 
 /// How often old commands are dropped.
-const TRIM_INTERVAL: Duration = Duration::from_secs(600);
+const TRIM_INTERVAL: Duration = Duration::from_mins(10);
 /// A stopped partition is looked at again after so long: somebody may have mended what was wrong.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
+/// A worker that went on for so long was well: the next begins without delay.
+const WELL: Duration = Duration::from_secs(5);
 
 /// Decides the commands of this process's share of the partitions until `shutdown`.
 ///
@@ -44,45 +46,45 @@ pub async fn run(
     Ok(())
 }
 
-/// Works while the lease is held; after whatever went wrong, from the log's end again.
+/// Works as long as the lease is held and nobody asks for it. A worker may be dropped at any moment.
 async fn hold(backends: Backends, lease: Lease, shutdown: CancellationToken) {
     let partition = lease.partition();
-    let shell = Arc::new(Shell::new(partition, backends.clone()));
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        end = lease.ended() => tracing::info!(partition, ?end, "the partition goes to another"),
+        () = work(&backends, &lease) => {}
+        never = trim(&backends.log, partition) => match never {},
+    }
+    lease.release().await;
+}
+
+/// One worker after another, each from the log's end; until the partition turns out to be another's.
+async fn work(backends: &Backends, lease: &Lease) {
+    let shell = Arc::new(Shell::new(lease.partition(), backends.clone()));
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
-    let mut trim = interval(TRIM_INTERVAL);
-    trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let work = worker::run(Arc::clone(&shell), lease.revision(), Arc::clone(&backends.clock));
-        let mut work = std::pin::pin!(work);
-        let halt = loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return lease.release().await,
-                () = lease.lost() => return lease.release().await,
-                halt = &mut work => break halt,
-                _ = trim.tick() => trim_commands(&backends, partition).await,
-            }
-        };
-        let pause = say(partition, &halt, &mut backoff);
-        if matches!(halt, Halt::NotOwner(_)) {
-            return lease.release().await;
+        let began = Instant::now();
+        let halt = worker::run(Arc::clone(&shell), lease.revision(), Arc::clone(&backends.clock)).await;
+        if began.elapsed() >= WELL {
+            backoff.reset();
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return lease.release().await,
-            () = lease.lost() => return lease.release().await,
-            () = tokio::time::sleep(pause) => {}
-        }
+        let Some(pause) = pause(lease.partition(), &halt, &mut backoff) else { return };
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// Counts and tells why a worker stopped; the answer is how long to wait before the next.
-fn say(partition: u16, halt: &Halt, backoff: &mut Backoff) -> Duration {
+/// Counts and tells why a worker stopped; the answer is how long to wait before the next, if there is to be one.
+fn pause(partition: u16, halt: &Halt, backoff: &mut Backoff) -> Option<Duration> {
     let (reason, pause) = match halt {
-        Halt::Transient(_) => ("transient", backoff.step()),
-        Halt::Behind { .. } => ("behind", backoff.step()),
-        Halt::NotOwner(_) => ("not_owner", Duration::ZERO),
-        Halt::Corrupt(_) => ("corrupt", STOPPED_PAUSE),
+        Halt::Transient(_) => ("transient", Some(backoff.step())),
+        Halt::Behind { .. } => ("behind", Some(backoff.step())),
+        Halt::NotOwner(_) => ("not_owner", None),
+        Halt::Corrupt(_) => ("corrupt", Some(STOPPED_PAUSE)),
     };
-    metrics::counter!(telemetry::HALTS, "partition" => partition.to_string(), "reason" => reason).increment(1);
+    let label = partition.to_string();
+    metrics::counter!(telemetry::HALTS, "partition" => label.clone(), "reason" => reason).increment(1);
+    let paused = matches!(halt, Halt::Behind { .. } | Halt::Corrupt(_));
+    metrics::gauge!(telemetry::PAUSED, "partition" => label).set(if paused { 1.0 } else { 0.0 });
     if matches!(halt, Halt::Corrupt(_)) {
         tracing::error!(partition, error = %halt, "the processor of this partition stopped");
     } else {
@@ -91,16 +93,22 @@ fn say(partition: u16, halt: &Halt, backoff: &mut Backoff) -> Duration {
     pause
 }
 
-async fn trim_commands(backends: &Backends, partition: u16) {
-    let log = &backends.log;
-    let trimmed = async {
-        let Some(last) = log.last_from_leader(&outcome_stream(partition)).await? else { return Ok(0) };
-        let processed = OutcomeBatch::decode(&last.payload).map_or(0, |batch| batch.header.command_sequence());
-        log.trim_commands(partition, processed, COMMANDS_KEPT).await
-    };
-    match trimmed.await {
-        Ok::<u64, LogError>(0) => {}
-        Ok(batches) => tracing::info!(partition, batches, "old commands dropped"),
-        Err(error) => tracing::warn!(partition, %error, "old commands could not be dropped"),
+/// Drops old commands now and then (invariant 1: CMD is only a queue).
+async fn trim(log: &Log, partition: u16) -> std::convert::Infallible {
+    let mut ticks = interval(TRIM_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match trim_once(log, partition).await {
+            Ok(0) => {}
+            Ok(batches) => tracing::info!(partition, batches, "old commands dropped"),
+            Err(error) => tracing::warn!(partition, %error, "old commands could not be dropped"),
+        }
     }
+}
+
+async fn trim_once(log: &Log, partition: u16) -> Result<u64, LogError> {
+    let Some(last) = log.last_from_leader(&outcome_stream(partition)).await? else { return Ok(0) };
+    let answered = OutcomeBatch::decode(&last.payload)?.header.command_sequence();
+    log.trim_commands(partition, answered, COMMANDS_KEPT).await
 }

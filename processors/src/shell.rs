@@ -9,7 +9,6 @@ use natter_projections::clickhouse::{self, ClickHouse};
 use natter_projections::facts::FactKey;
 use natter_projections::redis::{self, Redis};
 use natter_projections::watermark::Watermark;
-use natter_schemas::limits::REF_LIFE_MS;
 use natter_schemas::policy::PolicyHash;
 use natter_schemas::subjects::{command_stream, outcome_stream};
 
@@ -19,9 +18,7 @@ use crate::ports::{
     Surroundings,
 };
 
-/// Clocks and log time may be this far apart when the history is searched for a ref.
-const CLOCK_SLACK_MS: u64 = 24 * 3600 * 1000;
-/// Batches of `EVT_p` read at once when the overlay is filled.
+/// Batches of `EVT_p` asked for at once; an answer is at most 8 MiB whatever their number.
 const READ_AT_ONCE: u64 = 256;
 
 /// What the workers of a process share.
@@ -39,9 +36,8 @@ pub struct Backends {
 
 /// The real servers, for one partition.
 pub struct Shell {
-    partition: u16,
+    log: PartitionLog,
     backends: Backends,
-    policies: Policies,
     /// The history of this partition is complete up to here.
     history: AtomicU64,
 }
@@ -49,60 +45,75 @@ pub struct Shell {
 impl Shell {
     /// The outside of the worker of `partition`.
     pub fn new(partition: u16, backends: Backends) -> Self {
-        let policies = Policies::new(&backends.log);
-        Self { partition, backends, policies, history: AtomicU64::new(0) }
-    }
-
-    /// Invariant 6: a view of another log is none.
-    fn check(&self, watermark: &Watermark) -> Result<u64, Halt> {
-        let id = self.backends.log.id();
-        if watermark.is_of(id) {
-            return Ok(watermark.sequence);
-        }
-        let partition = self.partition;
-        Err(Halt::Corrupt(format!(
-            "the redis views of partition {partition} stand at {watermark}, but this is log {id}: empty that redis, the projector fills it again"
-        )))
+        Self { log: PartitionLog::new(&backends.log, partition), backends, history: AtomicU64::new(0) }
     }
 }
 
 impl Surroundings for Shell {
     fn partition(&self) -> u16 {
-        self.partition
+        self.log.partition
     }
 }
 
 impl FactSource for Shell {
     async fn load(&self, keys: &[FactKey]) -> Result<Loaded, Halt> {
-        let loaded = redis::load(&self.backends.redis, self.partition, keys).await?;
-        Ok(Loaded { watermark: self.check(&Watermark { log: loaded.log.clone(), sequence: loaded.watermark })?, facts: loaded.values })
+        let (partition, id) = (self.log.partition, self.backends.log.id());
+        let loaded = redis::load(&self.backends.redis, partition, keys).await?;
+        let watermark = Watermark { log: loaded.log, sequence: loaded.watermark };
+        // Invariant 6: a view of another log is none.
+        if !watermark.is_of(id) {
+            return Err(Halt::Corrupt(format!(
+                "the redis views of partition {partition} stand at {watermark}, but this is log {id}: empty that redis, the projector fills it again"
+            )));
+        }
+        Ok(Loaded { watermark: watermark.sequence, facts: loaded.values })
     }
 }
 
 impl RefHistory for Shell {
-    async fn find(&self, asked: &[RefQuery]) -> Result<Remembrance, String> {
-        let Backends { log, clickhouse, clock, .. } = &self.backends;
-        let checked = self.history.load(Ordering::Relaxed);
-        let found = clickhouse::watermark(clickhouse, self.partition, checked).await.map_err(|error| error.to_string())?;
+    async fn find(&self, asked: &[RefQuery], since_ms: u64) -> Result<Remembrance, String> {
+        let Backends { log, clickhouse, .. } = &self.backends;
+        let (partition, checked) = (self.log.partition, self.history.load(Ordering::Relaxed));
+        // The watermark first: whatever stands up to it is then surely found.
+        let found = clickhouse::watermark(clickhouse, partition, checked).await.map_err(|error| error.to_string())?;
         if !found.is_of(log.id()) {
             return Err(format!("the history stands at {found}, but this is log {}", log.id()));
         }
-        self.history.store(found.sequence, Ordering::Relaxed);
-        let since_ms = clock.now_ms().saturating_sub(REF_LIFE_MS + CLOCK_SLACK_MS);
-        let answered = clickhouse::find_refs(clickhouse, self.partition, found.sequence, since_ms, asked).await;
-        Ok(Remembrance { watermark: found.sequence, found: answered.map_err(|error| error.to_string())? })
+        let watermark = found.sequence;
+        self.history.store(watermark, Ordering::Relaxed);
+        let found = clickhouse::find_refs(clickhouse, partition, watermark, since_ms, asked).await;
+        Ok(Remembrance { watermark, found: found.map_err(|error| error.to_string())? })
     }
 }
 
-impl PolicyStore for Shell {
+/// The log of one partition, with the policies that its outcomes name: enough to decide it again.
+pub struct PartitionLog {
+    log: Log,
+    partition: u16,
+    policies: Policies,
+}
+
+impl PartitionLog {
+    /// The log of `partition`.
+    pub fn new(log: &Log, partition: u16) -> Self {
+        Self { log: log.clone(), partition, policies: Policies::new(log) }
+    }
+
+    /// The partition.
+    pub const fn partition(&self) -> u16 {
+        self.partition
+    }
+}
+
+impl PolicyStore for PartitionLog {
     async fn policy(&self, hash: PolicyHash) -> Result<Option<Bytes>, Halt> {
         Ok(self.policies.fetch(hash).await?)
     }
 }
 
-impl OutcomeLog for Shell {
+impl OutcomeLog for PartitionLog {
     async fn last_outcomes(&self) -> Result<Option<Stored>, Halt> {
-        Ok(self.backends.log.last_from_leader(&outcome_stream(self.partition)).await?)
+        Ok(self.log.last_from_leader(&outcome_stream(self.partition)).await?)
     }
 
     async fn read_outcomes(
@@ -114,8 +125,9 @@ impl OutcomeLog for Shell {
         let stream = outcome_stream(self.partition);
         let mut next = after + 1;
         while next <= through {
-            let batches = self.backends.log.get_batch(&stream, next, READ_AT_ONCE.min(through + 1 - next)).await?;
+            let batches = self.log.get_batch(&stream, next, READ_AT_ONCE.min(through + 1 - next)).await?;
             if batches.is_empty() {
+                // A replica that lags; or it was trimmed, which the next worker will find too.
                 return Err(Halt::Transient(format!("{stream} does not give {next}")));
             }
             for batch in &batches {
@@ -131,16 +143,16 @@ impl OutcomeLog for Shell {
 
     async fn append(&self, batch: Bytes, sequence: u64, lease: u64, records: u32) -> Result<(), Halt> {
         let write = OutcomeWrite { partition: self.partition, sequence, lease, records, payload: batch };
-        Ok(self.backends.log.write_outcomes(&write).await?)
+        Ok(self.log.write_outcomes(&write).await?)
     }
 }
 
-impl CommandLog for Shell {
+impl CommandLog for PartitionLog {
     type Reader = Commands;
 
     async fn read_commands(&self, from: u64) -> Result<Commands, Halt> {
         let stream = command_stream(self.partition);
-        Ok(Commands(Reader::open(&self.backends.log, &stream, from, ReaderOptions::default()).await?))
+        Ok(Commands(Reader::open(&self.log, &stream, from, ReaderOptions::default()).await?))
     }
 }
 
@@ -150,5 +162,38 @@ pub struct Commands(Reader);
 impl CommandReader for Commands {
     async fn next(&mut self) -> Result<Stored, Halt> {
         Ok(self.0.next().await?)
+    }
+}
+
+impl PolicyStore for Shell {
+    async fn policy(&self, hash: PolicyHash) -> Result<Option<Bytes>, Halt> {
+        self.log.policy(hash).await
+    }
+}
+
+impl OutcomeLog for Shell {
+    async fn last_outcomes(&self) -> Result<Option<Stored>, Halt> {
+        self.log.last_outcomes().await
+    }
+
+    async fn read_outcomes(
+        &self,
+        after: u64,
+        through: u64,
+        each: impl FnMut(&Stored) -> Result<(), Halt> + Send,
+    ) -> Result<(), Halt> {
+        self.log.read_outcomes(after, through, each).await
+    }
+
+    async fn append(&self, batch: Bytes, sequence: u64, lease: u64, records: u32) -> Result<(), Halt> {
+        self.log.append(batch, sequence, lease, records).await
+    }
+}
+
+impl CommandLog for Shell {
+    type Reader = Commands;
+
+    async fn read_commands(&self, from: u64) -> Result<Commands, Halt> {
+        self.log.read_commands(from).await
     }
 }

@@ -220,8 +220,9 @@ test("the cursor goes when the end is in sight, once a second at most, and again
 test("typing is told every two and a half seconds at most, and holds for five", () => {
   const on = chatting().hear("typed", { conversation: "1" }).hear("typed", { conversation: "1" });
   assert.deepEqual(on.frames(), [{ signal: "typing", conversation: "1" }]);
-  on.pass(2500).hear("typed", { conversation: "1" });
-  assert.equal(on.frames().length, 1);
+  assert.equal(on.pass(2500).frames().length, 1, "what was typed since is told when it is time");
+  say(on.hear("typed", { conversation: "1" }), "done", "r1").frames();
+  assert.deepEqual(on.pass(5000).frames(), [], "and not when it was sent meanwhile");
   on.frame({ signal: "typing", conversation: "1", sender: "ben" }).frame({ signal: "typing", conversation: "1", sender: "ada" });
   assert.deepEqual(Object.keys(on.state.typing[1]), ["ben"]);
   assert.deepEqual(on.pass(4750).state.typing[1] !== undefined, true);

@@ -4,6 +4,7 @@
 mod backends;
 mod engine;
 mod log;
+mod gateway;
 mod generator;
 mod model;
 mod raw_http;

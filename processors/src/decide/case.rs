@@ -50,9 +50,10 @@ impl<'a, F: Facts> Case<'a, F> {
     /// The conversation that is meant, with the sender in it.
     pub(super) fn entered(&self, address: &Address) -> Result<Seen<'a>, Rejection> {
         let seen = self.seen(address)?;
-        match seen.member {
-            true => Ok(seen),
-            false => Err(Rejection::new(ErrorCode::NotMember, "not a member of this conversation")),
+        if seen.member {
+            Ok(seen)
+        } else {
+            Err(Rejection::new(ErrorCode::NotMember, "not a member of this conversation"))
         }
     }
 }

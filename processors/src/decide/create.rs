@@ -55,9 +55,10 @@ fn existing<F: Facts>(
         return Ok(Accepted::Existing { conversation });
     }
     let public = case.facts.conversation(conversation).is_some_and(|fact| fact.visibility == Visibility::Public);
-    let detail = match public || case.facts.is_member(conversation, case.sender()) {
-        true => format!("external id `{external}` is conversation {conversation}"),
-        false => format!("external id `{external}` is taken"),
+    let detail = if public || case.facts.is_member(conversation, case.sender()) {
+        format!("external id `{external}` is conversation {conversation}")
+    } else {
+        format!("external id `{external}` is taken")
     };
     Err(Rejection::new(ErrorCode::AlreadyExists, detail))
 }

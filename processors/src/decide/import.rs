@@ -30,9 +30,7 @@ pub(super) fn taken_before<F: Facts>(case: &Case<'_, F>) -> Result<Option<Accept
 /// The fact that holds the highest line of this line's source for this command's aggregate.
 pub(super) fn line_key(command: &Command, line: &ImportLine, conversation: Option<ConversationId>) -> Option<FactKey> {
     match &command.body {
-        Body::UpdateUser { .. } => {
-            Some(FactKey::UserLine(command.tenant.clone(), command.sender.clone(), line.source))
-        }
+        Body::UpdateUser { .. } => Some(FactKey::UserLine(command.tenant.clone(), command.sender.clone(), line.source)),
         Body::SetPolicy { .. } => None,
         _ => conversation.map(|id| FactKey::ConversationLine(id, line.source)),
     }

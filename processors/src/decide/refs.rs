@@ -37,7 +37,8 @@ pub(super) fn repeated<F: Facts>(case: &Case<'_, F>) -> Result<Option<Accepted>,
         return Err(Rejection::new(ErrorCode::Unavailable, "the history that knows older refs is away"));
     }
     if remembered.recent >= REFS_RECENT_MAX {
-        let detail = format!("{} commands within two minutes, at most {REFS_RECENT_MAX} are allowed", remembered.recent);
+        let detail =
+            format!("{} commands within two minutes, at most {REFS_RECENT_MAX} are allowed", remembered.recent);
         return Err(Rejection::new(ErrorCode::RefsFull, detail));
     }
     Ok(None)

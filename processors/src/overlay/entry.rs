@@ -106,7 +106,9 @@ impl Entry {
         if let Value::Later(later) = &mut self.value {
             let later = std::mem::take(later);
             self.value = Value::known(loaded);
-            later.into_iter().for_each(|entry| self.push(entry));
+            for entry in later {
+                self.push(entry);
+            }
         }
     }
 
@@ -116,7 +118,9 @@ impl Entry {
         if let Value::Later(later) = &mut self.value {
             let later = std::mem::take(later);
             self.value = older.value;
-            later.into_iter().for_each(|entry| self.push(entry));
+            for entry in later {
+                self.push(entry);
+            }
         }
     }
 }

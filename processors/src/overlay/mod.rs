@@ -154,7 +154,8 @@ impl Overlay {
     pub fn sweep(&mut self, watermark: u64) {
         let round = self.round;
         let evictable = |entry: &Entry| entry.changed <= watermark && entry.used < round;
-        let mut ages: Vec<u64> = self.entries.values().filter(|entry| evictable(entry)).map(|entry| entry.used).collect();
+        let mut ages: Vec<u64> =
+            self.entries.values().filter(|entry| evictable(entry)).map(|entry| entry.used).collect();
         if !ages.is_empty() {
             let middle = ages.len() / 2;
             let limit = *ages.select_nth_unstable(middle).1;

@@ -35,7 +35,7 @@ pub(super) struct State {
     view: (usize, FactBase),
     random: Random,
     /// The Redis view moves with every look at it.
-    pub(super) unsteady: bool,
+    unsteady: bool,
 }
 
 impl Memory {
@@ -54,13 +54,28 @@ impl Memory {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics with it")
     }
+
+    /// From now on the view stands still, at the end.
+    pub(super) fn settle(&self) {
+        let mut state = self.state();
+        state.unsteady = false;
+        let end = state.outcomes.len();
+        state.set_view(end);
+    }
 }
 
 impl State {
     /// Stores a command batch as the broker does.
     pub(super) fn publish(&mut self, payload: Vec<u8>, stored_ms: u64) {
         let sequence = self.commands.len() as u64 + 1;
-        self.commands.push(Stored { sequence, stored_ms, lease: None, records: None, behind: 0, payload: payload.into() });
+        self.commands.push(Stored {
+            sequence,
+            stored_ms,
+            lease: None,
+            records: None,
+            behind: 0,
+            payload: payload.into(),
+        });
     }
 
     /// The projector moves on, or Redis wakes up in the past, or loses everything.
@@ -75,7 +90,7 @@ impl State {
         self.set_view(at);
     }
 
-    pub(super) fn set_view(&mut self, at: usize) {
+    fn set_view(&mut self, at: usize) {
         if at < self.view.0 {
             self.view = (0, FactBase::default());
         }
@@ -105,7 +120,7 @@ impl FactSource for Memory {
 }
 
 impl RefHistory for Memory {
-    async fn find(&self, asked: &[RefQuery]) -> Result<Remembrance, String> {
+    async fn find(&self, asked: &[RefQuery], since_ms: u64) -> Result<Remembrance, String> {
         let mut state = self.state();
         if state.random.once_in(8) {
             return Err("the history is away".into());
@@ -115,7 +130,7 @@ impl RefHistory for Memory {
         let mut found: HashMap<RefQuery, Answered> = HashMap::new();
         for stored in state.outcomes.iter().filter(|stored| stored.sequence <= watermark) {
             for placed in placed(0, stored.sequence, &stored.payload).expect("an outcome batch") {
-                let Some(event) = placed.event() else { continue };
+                let Some(event) = placed.event().filter(|event| event.log_ms >= since_ms) else { continue };
                 let Some((scope, reference)) = left_ref(&event) else { continue };
                 let (tenant, sender) = (event.command.tenant.clone(), event.command.sender.clone());
                 found.insert(RefQuery { tenant, sender, scope, reference: reference.clone() }, event.answered());
@@ -157,10 +172,8 @@ impl OutcomeLog for Memory {
             }
             std::cmp::Ordering::Less => {
                 let there = &outcomes[usize::try_from(sequence - 1).expect("an index")];
-                match there.lease == Some(lease) && there.payload == batch {
-                    true => Ok(()),
-                    false => Err(Halt::NotOwner(format!("{sequence} is another's"))),
-                }
+                let same = there.lease == Some(lease) && there.payload == batch;
+                if same { Ok(()) } else { Err(Halt::NotOwner(format!("{sequence} is another's"))) }
             }
             std::cmp::Ordering::Greater => Err(Halt::Corrupt(format!("{sequence} is beyond the end"))),
         }

@@ -48,16 +48,11 @@ impl Clients {
         };
         let mut writer = CommandBatchWriter::default();
         for _ in 0..=self.random.below(6) {
-            match self.random.once_in(60) {
-                true => writer.push(b"no command"),
-                false => writer.push(&encode(&self.wish())),
-            }
+            let record = if self.random.once_in(60) { b"no command".to_vec() } else { encode(&self.wish()) };
+            writer.push(&record);
         }
         self.batches += 1;
-        let payload = match self.random.once_in(100) {
-            true => vec![1, 2, 3],
-            false => writer.finish(4, self.batches).1,
-        };
+        let payload = if self.random.once_in(100) { vec![1, 2, 3] } else { writer.finish(4, self.batches).1 };
         state.publish(payload, self.stored_ms);
     }
 

@@ -31,10 +31,7 @@ pub(super) async fn lower(
                 older.fold(&event);
             }
         }
-        match older.changed_after(watermark) > facts_max {
-            true => Err(behind.clone()),
-            false => Ok(()),
-        }
+        if older.changed_after(watermark) > facts_max { Err(behind.clone()) } else { Ok(()) }
     };
     around.read_outcomes(watermark, floor, fold).await?;
     overlay.lower(older);

@@ -15,10 +15,10 @@ use natter_schemas::outcome::{Decision, Learnt, Outcome, Received, Rejection};
 use natter_schemas::policy::PolicyHash;
 use natter_schemas::position::Position;
 
+use super::catch_up;
 use super::commands::{Group, StoredCommands};
 use super::draft::{Draft, OutcomeMessage};
 use super::resend::Resends;
-use super::catch_up;
 use crate::decide::facts::address;
 use crate::decide::{Context, Facts, decide, log_time, needs};
 use crate::error::Halt;
@@ -76,7 +76,8 @@ impl<S: Surroundings> Decider<S> {
         self.policies.begin_round();
         self.load_facts(group.batches()).await?;
         let unusable = self.prepare_policies(group.batches()).await?;
-        let mut learnt = Resends::of(group.batches(), &self.overlay, self.log_ms).learn(&*self.around, self.outcomes).await?;
+        let mut learnt =
+            Resends::of(group.batches(), &self.overlay, self.log_ms).learn(&*self.around, self.outcomes).await?;
         learnt.extend(unusable);
         let sequence = self.outcomes + 1;
         let mut draft = Draft::default();
@@ -157,7 +158,8 @@ impl<S: Surroundings> Decider<S> {
     ) -> Result<(Decision, Option<PolicyHash>), Missing> {
         let asked = Asked::of(&self.overlay);
         let policy = asked.policy(&command.tenant);
-        let rules = self.policies.ready(policy).ok_or_else(|| policy.map_or(Missing::Facts(Vec::new()), Missing::Policy))?;
+        let rules =
+            self.policies.ready(policy).ok_or_else(|| policy.map_or(Missing::Facts(Vec::new()), Missing::Policy))?;
         let context = Context { stored_ms: place.stored_ms, log_ms: place.log_ms, rules, learnt };
         let mut ids = self.ids;
         let decision = decide(command, context, &asked, &mut ids);
@@ -245,10 +247,10 @@ impl<S: Surroundings> Decider<S> {
     }
 
     async fn prepare_policy(&mut self, hash: PolicyHash) -> Result<(), Halt> {
-        match self.policies.prepare(hash, &*self.around).await? {
-            true => Ok(()),
-            false => Err(Halt::Corrupt(format!("policy {hash} is in force, but is not stored or cannot be used"))),
+        if self.policies.prepare(hash, &*self.around).await? {
+            return Ok(());
         }
+        Err(Halt::Corrupt(format!("policy {hash} is in force, but is not stored or cannot be used")))
     }
 
     async fn make_room(&mut self) -> Result<(), Halt> {
@@ -259,10 +261,10 @@ impl<S: Surroundings> Decider<S> {
         }
         self.load_once(&[]).await?;
         self.overlay.sweep(self.watermark);
-        match self.overlay.changed_after(self.watermark) > self.around.facts_max() {
-            true => Err(Halt::Behind { watermark: self.watermark, last: self.outcomes }),
-            false => Ok(()),
+        if self.overlay.changed_after(self.watermark) > self.around.facts_max() {
+            return Err(Halt::Behind { watermark: self.watermark, last: self.outcomes });
         }
+        Ok(())
     }
 }
 

@@ -108,12 +108,13 @@ impl<S: Surroundings> Worker<S> {
     }
 
     fn write(&mut self, message: OutcomeMessage) {
-        let (around, lease) = (Arc::clone(&self.around), self.lease);
+        let (around, lease, partition) = (Arc::clone(&self.around), self.lease, self.partition.clone());
         self.writing = true;
         self.tasks.spawn(async move {
             let OutcomeMessage { sequence, bytes, records, tally } = message;
             around.append(bytes, sequence, lease, records).await?;
             metrics::histogram!(telemetry::BATCH).record(f64::from(records));
+            metrics::gauge!(telemetry::PAUSED, "partition" => partition).set(0.0);
             tally.record();
             Ok(())
         });

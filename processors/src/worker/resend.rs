@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use natter_projections::facts::FactKey;
 use natter_schemas::command::Origin;
 use natter_schemas::event::{left_ref, placed, remembers_ref};
-use natter_schemas::limits::RESEND_BATCHES_MAX;
+use natter_schemas::limits::{REF_LIFE_MS, RESEND_BATCHES_MAX};
 use natter_schemas::outcome::{Answered, Learnt};
 
 use super::commands::StoredCommands;
@@ -22,12 +22,14 @@ pub(super) struct Resends {
     learnt: LearntBy,
     asked: Vec<RefQuery>,
     places: Vec<(u64, usize)>,
+    /// What is older in log time counts no more.
+    since_ms: u64,
 }
 
 impl Resends {
     /// The resends in `batches`, which follow a batch of log time `log_ms`.
     pub(super) fn of(batches: &[StoredCommands], overlay: &Overlay, mut log_ms: u64) -> Self {
-        let mut resends = Self::default();
+        let mut resends = Self { since_ms: log_ms.saturating_sub(REF_LIFE_MS), ..Self::default() };
         for batch in batches {
             log_ms = log_time(log_ms, batch.stored_ms);
             for (index, command) in batch.commands.iter().enumerate() {
@@ -41,14 +43,11 @@ impl Resends {
                 let reference = command.reference.clone();
                 let place = (batch.sequence, index);
                 let key = FactKey::Refs(tenant.clone(), sender.clone(), scope.clone());
-                match overlay.remembered(&key, &reference, log_ms).answered {
-                    Some(answered) => {
-                        resends.learnt.insert(place, Learnt::RefKnown(answered.clone()));
-                    }
-                    None => {
-                        resends.asked.push(RefQuery { tenant, sender, scope, reference });
-                        resends.places.push(place);
-                    }
+                if let Some(answered) = overlay.remembered(&key, &reference, log_ms).answered {
+                    resends.learnt.insert(place, Learnt::RefKnown(answered.clone()));
+                } else {
+                    resends.asked.push(RefQuery { tenant, sender, scope, reference });
+                    resends.places.push(place);
                 }
             }
         }
@@ -58,11 +57,11 @@ impl Resends {
     /// Looks up those that the facts do not know: in the history, and in the log above it up to `last`. A history that is
     /// away hurts the resends and nothing else.
     pub(super) async fn learn(self, around: &impl Surroundings, last: u64) -> Result<LearntBy, Halt> {
-        let Self { mut learnt, asked, places } = self;
+        let Self { mut learnt, asked, places, since_ms } = self;
         if asked.is_empty() {
             return Ok(learnt);
         }
-        let found = match around.find(&asked).await {
+        let found = match around.find(&asked, since_ms).await {
             Ok(found) if last.saturating_sub(found.watermark) <= RESEND_BATCHES_MAX => found,
             Ok(found) => {
                 tracing::warn!(watermark = found.watermark, last, "the history is too far behind to know resent refs");

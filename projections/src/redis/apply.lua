@@ -9,7 +9,7 @@ local function standing(applied)
   return {mark[1] or '', mark[2] or '0', applied}
 end
 
-local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation')
+local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation', 'begun')
 if (mark[1] and mark[1] ~= ARGV[1]) or (mark[2] or '0') ~= ARGV[2] then
   return standing(0)
 end
@@ -30,9 +30,13 @@ local function call(command, key, first, last)
   return answer
 end
 
+-- A script that fails half-way is not rolled back: a step that began and did not end may have left anything behind.
+local is_half_written = mark[4] and mark[4] ~= mark[2]
+redis.call('HSET', KEYS[1], 'begun', ARGV[3])
+
 -- Items begin with a number that rises (8 bytes): those that lie there already are not appended again.
 local function append(key, first, last)
-  local newest = redis.call('LINDEX', key, -1)
+  local newest = is_half_written and redis.call('LINDEX', key, -1)
   if newest then
     local order = struct.unpack('>I8', newest)
     while first <= last and struct.unpack('>I8', ARGV[first]) <= order do
@@ -40,6 +44,24 @@ local function append(key, first, last)
     end
   end
   return call('RPUSH', key, first, last) or 0
+end
+
+-- A ref's second number is its log time; the oldest go in lots when a whole lot is neither recent nor among the newest.
+-- Looked at once a lot only, since looking into a list takes time.
+local function append_refs(key, first, last)
+  local length = append(key, first, last)
+  if length % refs_kept > last - first then
+    return
+  end
+  local now = struct.unpack('>I8', ARGV[last], 9)
+  while length >= 2 * refs_kept do
+    local log_ms = struct.unpack('>I8', redis.call('LINDEX', key, refs_kept - 1), 9)
+    if log_ms + refs_recent_ms >= now then
+      break
+    end
+    redis.call('LTRIM', key, refs_kept, -1)
+    length = length - refs_kept
+  end
 end
 
 local apply = {}
@@ -81,17 +103,14 @@ function apply.messages(key, first, last)
   end
 end
 
--- A ref's second number is its log time; the oldest go in lots when a whole lot is neither recent nor among the newest.
 function apply.refs(key, first, last)
-  local length = append(key, first, last)
-  local now = struct.unpack('>I8', ARGV[last], 9)
-  while length >= 2 * refs_kept do
-    local log_ms = struct.unpack('>I8', redis.call('LINDEX', key, refs_kept - 1), 9)
-    if log_ms + refs_recent_ms >= now then
-      break
-    end
-    redis.call('LTRIM', key, refs_kept, -1)
-    length = length - refs_kept
+  append_refs(key, first, last)
+end
+
+-- Items come in pairs: key, ref. Most senders send one message a step.
+function apply.ref(_, first, last)
+  for i = first, last, 2 do
+    append_refs(prefix .. ARGV[i], i + 1, i + 1)
   end
 end
 

@@ -25,6 +25,8 @@ pub(crate) enum Operation {
     Messages { key: String, items: Vec<Vec<u8>> },
     /// A list's newer refs: 8 bytes of version, 8 bytes of log time (big endian), the rest.
     Refs { key: String, items: Vec<Vec<u8>> },
+    /// One newer ref for each of many lists: (key, ref).
+    Ref { items: Vec<(String, Vec<u8>)> },
 }
 
 impl Operation {
@@ -44,6 +46,10 @@ impl Operation {
             Self::Strike { key, users } => encode(args, "strike", key, users.len(), users),
             Self::Messages { key, items } => encode(args, "messages", key, items.len(), items),
             Self::Refs { key, items } => encode(args, "refs", key, items.len(), items),
+            Self::Ref { items } => {
+                let pairs = items.iter().flat_map(|(key, item)| [key.as_bytes(), item]);
+                encode(args, "ref", "", 2 * items.len(), pairs);
+            }
         }
     }
 }

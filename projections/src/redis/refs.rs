@@ -58,10 +58,15 @@ impl Fold {
     }
 
     pub(crate) fn operations(self, operations: &mut Vec<Operation>) {
-        operations.extend(self.0.into_iter().map(|((tenant, sender, scope), list)| Operation::Refs {
-            key: key(&tenant, &sender, &scope),
-            items: list.items,
-        }));
+        let mut single = Vec::new();
+        for ((tenant, sender, scope), List { mut items, .. }) in self.0 {
+            let key = key(&tenant, &sender, &scope);
+            match items.len() {
+                1 => single.extend(items.pop().map(|item| (key, item))),
+                _ => operations.push(Operation::Refs { key, items }),
+            }
+        }
+        operations.push(Operation::Ref { items: single });
     }
 }
 

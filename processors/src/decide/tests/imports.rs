@@ -3,7 +3,12 @@
 use super::*;
 
 fn room(named: &str) -> Body {
-    Body::CreateGroup { visibility: Visibility::Public, name: None, members: Vec::new(), external: Some(external(named)) }
+    Body::CreateGroup {
+        visibility: Visibility::Public,
+        name: None,
+        members: Vec::new(),
+        external: Some(external(named)),
+    }
 }
 
 fn join(id: ConversationId) -> Body {

@@ -51,12 +51,8 @@ impl World {
         self.sequence += 1;
         self.log_ms = log_time(self.log_ms, self.stored_ms);
         self.ids.advance(self.stored_ms);
-        let context = Context {
-            stored_ms: self.stored_ms,
-            log_ms: self.log_ms,
-            rules: &self.rules,
-            learnt: &self.learnt,
-        };
+        let context =
+            Context { stored_ms: self.stored_ms, log_ms: self.log_ms, rules: &self.rules, learnt: &self.learnt };
         let checked = Needed::check(command, &self.facts);
         let decision = decide(command, context, &checked, &mut self.ids);
         if let Decision::Accepted(accepted) = &decision

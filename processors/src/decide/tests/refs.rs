@@ -68,7 +68,8 @@ fn a_refused_ref_is_decided_afresh() {
 #[test]
 fn a_resent_create_gives_one_conversation() {
     let mut world = World::new();
-    let body = Body::CreateGroup { visibility: Visibility::Private, name: None, members: vec![user("bob")], external: None };
+    let body =
+        Body::CreateGroup { visibility: Visibility::Private, name: None, members: vec![user("bob")], external: None };
     let create = with_ref("r", "ada", body);
     let id = world.given(&create).conversation();
     let by_another = Command { session: 99, origin: Origin::Resend, ..create.clone() };
