@@ -11,9 +11,9 @@ use natter_schemas::error::{CloseCode, ErrorCode};
 use natter_schemas::names::UserId;
 use tokio::time::{Duration, timeout};
 
-use crate::cli::{Import, LogCat, Policy, PolicyOf, Token};
+use crate::cli::{Bench, Import, LogCat, Policy, PolicyOf, Token};
 use crate::running::Running;
-use crate::{connect, import, policy, tenants};
+use crate::{bench, connect, import, policy, tenants};
 
 /// A token outlives the longest import.
 const IMPORT_TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -42,11 +42,7 @@ pub fn token(args: &Token) -> anyhow::Result<()> {
 /// The file cannot be read or the gateway stays away.
 pub async fn import(args: Import) -> anyhow::Result<()> {
     let config = args.running.config()?;
-    let gateway = match (&args.gateway, &args.running.config) {
-        (Some(gateway), _) => gateway.clone(),
-        (None, Some(_)) => bail!("where is the gateway? name it by --gateway http://host:port"),
-        (None, None) => Running::read(&args.running.data)?.http,
-    };
+    let gateway = gateway_of(args.gateway.as_deref(), &args.running)?;
     let keys = connect::tenant_keys(&config)?;
     let user = UserId::try_from("import").context("the importing user")?;
     let token = tenants::token(&keys, &args.tenant, &user, None, IMPORT_TOKEN_TTL, true)?;
@@ -76,6 +72,44 @@ pub async fn import(args: Import) -> anyhow::Result<()> {
         say(&format!("  {code}: {lines}"));
     }
     Ok(())
+}
+
+/// Puts load on a running system and prints what came of it.
+///
+/// # Errors
+/// The gateway refuses sessions.
+pub async fn bench(args: &Bench) -> anyhow::Result<()> {
+    let gateway = gateway_of(args.gateway.as_deref(), &args.running)?;
+    let keys = connect::tenant_keys(&args.running.config()?)?;
+    let token = |index: u32| {
+        let user = format!("bench-{index}");
+        let token = tenants::token(&keys, &args.tenant, &UserId::trusted(&user), None, IMPORT_TOKEN_TTL, false)?;
+        anyhow::Ok((user, token))
+    };
+    let report = bench::bench(&bench::Options {
+        gateway,
+        tokens: (0..args.sessions).map(token).collect::<anyhow::Result<_>>()?,
+        rate: args.rate,
+        measured: Duration::from_secs(args.seconds),
+        warm_up: Duration::from_secs(args.warm_up),
+        text_bytes: args.text_bytes,
+    })
+    .await?;
+    if args.json {
+        say(&serde_json::to_string(&report)?);
+    } else {
+        say(&report.to_string());
+    }
+    Ok(())
+}
+
+/// Where the gateway is.
+fn gateway_of(named: Option<&str>, running: &crate::cli::Running) -> anyhow::Result<String> {
+    match (named, &running.config) {
+        (Some(gateway), _) => Ok(gateway.to_owned()),
+        (None, Some(_)) => bail!("where is the gateway? name it by --gateway http://host:port"),
+        (None, None) => Ok(Running::read(&running.data)?.http),
+    }
 }
 
 /// Prints a range of a stream as JSON lines.

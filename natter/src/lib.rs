@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod backends;
+pub mod bench;
 pub mod cli;
 pub mod config;
 mod connect;

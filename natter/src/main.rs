@@ -55,6 +55,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(args) => answers::import(args).await?,
         Command::Log(cli::Log::Cat(args)) => answers::log_cat(&args).await?,
         Command::Policy(args) => answers::policy(&args).await?,
+        Command::Bench(args) => answers::bench(&args).await?,
         Command::Health(args) => return answers::health(&args.url).await,
         Command::Codes => answers::codes(),
         Command::ClickhouseServer(args) => engine::serve(args).await?,

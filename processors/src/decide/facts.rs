@@ -2,6 +2,7 @@
 
 use natter_projections::facts::{ConversationFact, Fact, FactKey, Refs};
 use natter_schemas::id::ConversationId;
+use natter_schemas::limits::REFS_RECENT_MAX;
 use natter_schemas::names::{ExternalId, Ref, Tenant, UserId};
 use natter_schemas::outcome::Answered;
 use natter_schemas::policy::PolicyHash;
@@ -88,15 +89,25 @@ pub trait Facts {
 pub struct Remembered<'a> {
     /// What it was answered with, where it is visible.
     pub answered: Option<&'a Answered>,
-    /// How many of the sender's refs in this scope are recent.
-    pub recent: usize,
+    /// The sender has as many recent refs in this scope as are remembered.
+    pub full: bool,
 }
 
 impl<'a> Remembered<'a> {
     /// What `refs` say about `reference`.
     pub fn among(refs: &'a Refs, reference: &Ref, log_ms: u64) -> Self {
-        Self { answered: refs.find(reference, log_ms), recent: refs.recent(log_ms) }
+        Self { answered: refs.find(reference, log_ms), full: is_full(refs, log_ms) }
     }
+
+    /// What `refs` say about a ref that is not among them.
+    pub fn unknown(refs: &Refs, log_ms: u64) -> Self {
+        Self { answered: None, full: is_full(refs, log_ms) }
+    }
+}
+
+fn is_full(refs: &Refs, log_ms: u64) -> bool {
+    // Nearly every list is short, and counting touches memory that is far away.
+    refs.0.len() >= REFS_RECENT_MAX && refs.recent(log_ms) >= REFS_RECENT_MAX
 }
 
 /// The conversation in an address fact.

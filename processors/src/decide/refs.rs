@@ -36,9 +36,8 @@ pub(super) fn repeated<F: Facts>(case: &Case<'_, F>) -> Result<Option<Accepted>,
     if *case.context.learnt == Learnt::HistoryUnavailable {
         return Err(Rejection::new(ErrorCode::Unavailable, "the history that knows older refs is away"));
     }
-    if remembered.recent >= REFS_RECENT_MAX {
-        let detail =
-            format!("{} commands within two minutes, at most {REFS_RECENT_MAX} are allowed", remembered.recent);
+    if remembered.full {
+        let detail = format!("{REFS_RECENT_MAX} commands within two minutes, and no more are allowed");
         return Err(Rejection::new(ErrorCode::RefsFull, detail));
     }
     Ok(None)

@@ -25,23 +25,51 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum Value {
     /// Its present value.
-    Known {
-        fact: Option<Fact>,
-        /// Hashes of a long list's refs, and perhaps of some that have left it: nearly every command's ref is new, and
-        /// this says so at once.
-        hashes: Option<HashSet<u64>>,
-    },
+    Known(Option<Fact>),
+    /// A long list of refs, its present value too.
+    Long(Box<LongRefs>),
     /// The refs that came after the floor; what they follow is not known.
     Later(Vec<RefEntry>),
 }
 
+/// A list of refs that is too long to be searched one by one.
+#[derive(Debug)]
+pub(super) struct LongRefs {
+    fact: Fact,
+    /// Hashes of its refs, and perhaps of some that have left it: nearly every command's ref is new, and this says so at
+    /// once.
+    hashes: HashSet<u64>,
+}
+
 impl Value {
     pub(super) fn known(fact: Option<Fact>) -> Self {
-        let mut hashes = None;
-        if let Some(Fact::Refs(refs)) = &fact {
-            keep_hashes(&mut hashes, refs);
+        match fact {
+            Some(Fact::Refs(refs)) if refs.0.len() > SEARCHED => Self::Long(Box::new(LongRefs::of(refs))),
+            fact => Self::Known(fact),
         }
-        Self::Known { fact, hashes }
+    }
+}
+
+impl LongRefs {
+    fn of(refs: Refs) -> Self {
+        let hashes = refs.0.iter().map(|entry| hash(&entry.reference)).collect();
+        Self { fact: Fact::Refs(refs), hashes }
+    }
+
+    fn refs(&self) -> &Refs {
+        match &self.fact {
+            Fact::Refs(refs) => refs,
+            other => unreachable!("{other:?} is no list of refs"),
+        }
+    }
+
+    fn push(&mut self, entry: RefEntry) {
+        let Fact::Refs(refs) = &mut self.fact else { return };
+        self.hashes.insert(hash(&entry.reference));
+        refs.push(entry);
+        if self.hashes.len() > 2 * refs.0.len() + SEARCHED {
+            self.hashes = refs.0.iter().map(|entry| hash(&entry.reference)).collect();
+        }
     }
 }
 
@@ -55,47 +83,47 @@ impl Entry {
     }
 
     pub(super) const fn is_known(&self) -> bool {
-        matches!(self.value, Value::Known { .. })
+        !matches!(self.value, Value::Later(_))
     }
 
     pub(super) fn weight(&self) -> usize {
         1 + match &self.value {
-            Value::Known { fact: Some(Fact::Refs(refs)), .. } => refs.0.len(),
-            Value::Known { .. } => 0,
+            Value::Known(Some(Fact::Refs(refs))) => refs.0.len(),
+            Value::Known(_) => 0,
+            Value::Long(long) => long.refs().0.len(),
             Value::Later(refs) => refs.len(),
         }
     }
 
     pub(super) const fn fact(&self) -> Option<&Fact> {
         match &self.value {
-            Value::Known { fact, .. } => fact.as_ref(),
+            Value::Known(fact) => fact.as_ref(),
+            Value::Long(long) => Some(&long.fact),
             Value::Later(_) => None,
         }
     }
 
     pub(super) fn remembered(&self, reference: &Ref, log_ms: u64) -> Remembered<'_> {
         match &self.value {
-            Value::Known { fact: Some(Fact::Refs(refs)), hashes } => match hashes {
-                Some(hashes) if !hashes.contains(&hash(reference)) => {
-                    Remembered { answered: None, recent: refs.recent(log_ms) }
-                }
-                _ => Remembered::among(refs, reference, log_ms),
-            },
-            _ => Remembered::default(),
+            Value::Known(Some(Fact::Refs(refs))) => Remembered::among(refs, reference, log_ms),
+            Value::Long(long) if long.hashes.contains(&hash(reference)) => {
+                Remembered::among(long.refs(), reference, log_ms)
+            }
+            Value::Long(long) => Remembered::unknown(long.refs(), log_ms),
+            Value::Known(_) | Value::Later(_) => Remembered::default(),
         }
     }
 
     pub(super) fn push(&mut self, entry: RefEntry) {
         match &mut self.value {
             Value::Later(later) => later.push(entry),
-            Value::Known { fact, hashes } => {
-                let fact = fact.get_or_insert_with(|| Fact::Refs(Refs::default()));
-                if let Fact::Refs(refs) = fact {
-                    if let Some(hashes) = hashes {
-                        hashes.insert(hash(&entry.reference));
-                    }
-                    refs.push(entry);
-                    keep_hashes(hashes, refs);
+            Value::Long(long) => long.push(entry),
+            Value::Known(fact) => {
+                let known = fact.get_or_insert_with(|| Fact::Refs(Refs::default()));
+                let Fact::Refs(refs) = known else { return };
+                refs.push(entry);
+                if refs.0.len() > SEARCHED {
+                    self.value = Value::known(fact.take());
                 }
             }
         }
@@ -122,16 +150,6 @@ impl Entry {
                 self.push(entry);
             }
         }
-    }
-}
-
-fn keep_hashes(hashes: &mut Option<HashSet<u64>>, refs: &Refs) {
-    let stale = match hashes {
-        Some(hashes) => hashes.len() > 2 * refs.0.len() + SEARCHED,
-        None => refs.0.len() > SEARCHED,
-    };
-    if stale {
-        *hashes = Some(refs.0.iter().map(|entry| hash(&entry.reference)).collect());
     }
 }
 

@@ -110,24 +110,20 @@ impl Overlay {
     }
 
     fn apply(&mut self, change: Change, sequence: u64) {
-        let (Change::Set(key, _) | Change::PushRef(key, _)) = &change;
-        let complete = matches!(change, Change::PushRef(..)) && self.is_complete(key);
-        let (key, round) = (key.clone(), self.round);
-        let entry = match self.entries.entry(key) {
-            Place::Occupied(place) => {
-                let entry = place.into_mut();
-                self.weight -= entry.weight();
-                entry
-            }
-            Place::Vacant(place) if complete => place.insert(Entry::known(None, sequence, round)),
-            Place::Vacant(place) => place.insert(Entry::unknown(round)),
-        };
-        entry.changed = sequence;
         match change {
-            Change::Set(_, fact) => entry.value = Value::known(fact),
-            Change::PushRef(_, reference) => entry.push(reference),
+            Change::Set(key, fact) => {
+                let entry = self.entry(key, |_| false);
+                entry.value = Value::known(fact);
+                entry.changed = sequence;
+                self.weight += entry.weight();
+            }
+            Change::PushRef(key, reference) => {
+                let entry = self.entry(key, |overlay| overlay);
+                entry.push(reference);
+                entry.changed = sequence;
+                self.weight += entry.weight();
+            }
         }
-        self.weight += entry.weight();
     }
 
     /// Puts what happened between `older`'s floor and this one's under it. `older` holds exactly those events.

@@ -161,7 +161,7 @@ where
     }
     let name = clickhouse.table(table);
     let insert = async {
-        let mut insert = clickhouse.client().insert::<T>(&name).await?;
+        let mut insert = clickhouse.client().insert_unescaped::<T>(&name).await?;
         for row in rows {
             insert.write(row).await?;
         }

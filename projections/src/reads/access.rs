@@ -51,7 +51,11 @@ impl Reads {
         let read = |redis| async move { inbox::conversation(&redis, partition, id, user).await };
         let found = self.redis.at_least(partition, least, |(watermark, _)| watermark, read).await;
         let (watermark, seen) = found.map_err(|error| error_body(&error))?;
-        let seen = seen.filter(|seen| seen.row.fact.tenant == *tenant).ok_or_else(not_found)?;
+        let mut seen = seen.filter(|seen| seen.row.fact.tenant == *tenant).ok_or_else(not_found)?;
+        if seen.membership.is_none() {
+            // A stranger may know of a public conversation, not what is said in it.
+            seen.last_message = None;
+        }
         let may_know = seen.membership.is_some() || seen.row.fact.visibility == Visibility::Public;
         may_know.then_some(Known { partition, seen, shows: watermark.sequence }).ok_or_else(not_found)
     }

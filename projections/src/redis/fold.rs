@@ -87,3 +87,173 @@ impl Step {
         operations
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use natter_schemas::command::{Address, Body, Command, Origin, Visibility};
+    use natter_schemas::id::{ConversationId, MessageId};
+    use natter_schemas::limits::HOT_MESSAGES;
+    use natter_schemas::names::{DisplayName, MessageText, Ref, Tenant, UserId};
+    use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received};
+    use natter_schemas::position::Position;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What `apply.lua` does, in memory.
+    #[derive(Debug, Default, Clone, PartialEq, Eq)]
+    struct Store {
+        hashes: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>,
+        sets: BTreeMap<String, BTreeSet<String>>,
+        users: BTreeMap<String, BTreeMap<String, String>>,
+        lists: BTreeMap<String, Vec<Vec<u8>>>,
+    }
+
+    impl Store {
+        fn apply(&mut self, outcomes: &[Placed]) {
+            let mut step = Step::default();
+            outcomes.iter().for_each(|outcome| step.outcome(outcome));
+            for operation in step.operations() {
+                match operation {
+                    Operation::Set { key, fields } => self.hashes.entry(key).or_default().extend(fields),
+                    Operation::Unset { key, fields } => {
+                        self.hashes.entry(key).or_default().retain(|field, _| !fields.contains(field));
+                    }
+                    Operation::Include { key, items } => self.sets.entry(key).or_default().extend(items),
+                    Operation::Exclude { key, items } => {
+                        self.sets.entry(key).or_default().retain(|item| !items.contains(item));
+                    }
+                    Operation::Enrol { key, items } => self.users.entry(key).or_default().extend(items),
+                    Operation::Strike { key, users } => {
+                        self.users.entry(key).or_default().retain(|user, _| !users.contains(user));
+                    }
+                    Operation::Messages { key, items } => {
+                        let list = self.append(key, items);
+                        list.drain(..list.len().saturating_sub(HOT_MESSAGES));
+                    }
+                    Operation::Refs { key, items } => {
+                        self.append(key, items);
+                    }
+                    Operation::Ref { items } => {
+                        for (key, item) in items {
+                            self.append(key, vec![item]);
+                        }
+                    }
+                }
+            }
+        }
+
+        fn append(&mut self, key: String, items: Vec<Vec<u8>>) -> &mut Vec<Vec<u8>> {
+            let list = self.lists.entry(key).or_default();
+            let newest = list.last().map(|item| item[..8].to_vec());
+            list.extend(items.into_iter().filter(|item| newest.as_ref().is_none_or(|newest| item[..8] > newest[..])));
+            list
+        }
+
+        /// Without what holds nothing any more.
+        fn settled(mut self) -> Self {
+            self.hashes.retain(|_, fields| !fields.is_empty());
+            self.sets.retain(|_, items| !items.is_empty());
+            self.users.retain(|_, users| !users.is_empty());
+            self
+        }
+    }
+
+    /// A log of two conversations and four users; `actions` choose what happens next.
+    fn log(actions: &[(u8, u8, u8)]) -> Vec<Placed> {
+        let rooms = [ConversationId::from_raw(1 << 40), ConversationId::from_raw(1 << 41)];
+        let user = |number: u8| UserId::trusted(&format!("u{}", number % 4));
+        let mut seqs = [0, 0];
+        let mut placed: Vec<Placed> = Vec::new();
+        for (at, room) in rooms.iter().enumerate() {
+            let body = Body::CreateGroup {
+                visibility: Visibility::Public,
+                name: None,
+                members: vec![user(1)],
+                external: None,
+            };
+            let accepted = Accepted::Created { conversation: *room, members: vec![user(1)] };
+            placed.push(outcome(at as u64 + 1, user(0), body, accepted));
+        }
+        for (number, (what, who, which)) in actions.iter().enumerate() {
+            let index = usize::from(which % 2);
+            let (conversation, seq, sender) = (rooms[index], seqs[index], user(*who));
+            let address = Address::Id(conversation);
+            let (body, accepted) = match what % 6 {
+                0 => (Body::Join { conversation: address }, Accepted::Joined { conversation, seq, member_count: 3 }),
+                1 => (Body::Leave { conversation: address }, Accepted::Left { conversation, member_count: 2 }),
+                2 => (Body::UpdateUser { name: DisplayName::trusted("Ada") }, Accepted::UserUpdated),
+                3 => (Body::Read { conversation: address, seq }, Accepted::Read { conversation, seq, peer: None }),
+                _ => {
+                    seqs[index] += 1;
+                    let message = MessageId::from_raw(number as u64 + 1);
+                    let text = MessageText::trusted(&number.to_string());
+                    let sent =
+                        Accepted::Sent { conversation, message, seq: seq + 1, replacement: None, lists: Vec::new() };
+                    (Body::Send { conversation: address, text }, sent)
+                }
+            };
+            placed.push(outcome(number as u64 + 3, sender, body, accepted));
+        }
+        placed
+    }
+
+    fn outcome(sequence: u64, sender: UserId, body: Body, accepted: Accepted) -> Placed {
+        let command = Command {
+            tenant: Tenant::trusted("demo"),
+            sender,
+            session: 1,
+            received_ms: 0,
+            reference: Ref::trusted(&format!("r{sequence}")),
+            origin: Origin::Client,
+            body,
+        };
+        let decision = Decision::Accepted(accepted);
+        let outcome = Outcome { received: Received::Command(command), policy: None, learnt: Learnt::Nothing, decision };
+        let position = Position::outcome(0, sequence, 0);
+        Placed { position, stored_ms: sequence * 10, log_ms: sequence * 10, policy: None, outcome }
+    }
+
+    proptest! {
+        /// Invariant 5: it does not matter how the log is cut into steps, and a part that is applied twice is applied once.
+        #[test]
+        fn steps_and_repetitions_come_to_the_same(
+            actions in prop::collection::vec(any::<(u8, u8, u8)>(), 0..600),
+            cuts in prop::collection::vec(1..200_usize, 1..20),
+            back in 0..100_usize,
+        ) {
+            let log = log(&actions);
+            let mut whole = Store::default();
+            whole.apply(&log);
+
+            let (mut cut, mut at) = (Store::default(), 0);
+            for length in cuts.iter().cycle() {
+                let end = (at + length).min(log.len());
+                // What came before is applied again, as after a restart that lost the watermark.
+                cut.apply(&log[at.saturating_sub(back)..end]);
+                at = end;
+                if at == log.len() {
+                    break;
+                }
+            }
+            prop_assert_eq!(cut.settled(), whole.settled());
+        }
+    }
+
+    #[test]
+    fn a_step_writes_each_key_once() {
+        let actions: Vec<_> = (0..1000_u16).map(|number| (5, 0, u8::try_from(number % 2).unwrap())).collect();
+        let mut step = Step::default();
+        log(&actions).iter().for_each(|outcome| step.outcome(outcome));
+        let mut lists = 0;
+        for operation in step.operations() {
+            if let Operation::Messages { items, .. } = operation {
+                assert_eq!(items.len(), HOT_MESSAGES, "only what stays is written");
+                lists += 1;
+            }
+        }
+        assert_eq!(lists, 2);
+    }
+}

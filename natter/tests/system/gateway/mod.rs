@@ -1,6 +1,6 @@
 //! The gateway over real servers: sessions and HTTP, through the whole way of a message.
 
-mod client;
+pub mod client;
 mod http;
 mod sessions;
 mod world;

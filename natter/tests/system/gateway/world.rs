@@ -30,7 +30,8 @@ const SMALL: StreamBytes = StreamBytes { commands: 256 << 20, outcomes: 256 << 2
 const TENANT: &str = "demo";
 
 pub struct World {
-    pub servers: Servers,
+    // They end with the test.
+    _servers: Servers,
     pub address: SocketAddr,
     keys: TenantKeys,
     shutdown: CancellationToken,
@@ -87,7 +88,7 @@ impl World {
         let shutdown = CancellationToken::new();
         let reads = Reads::new(log.clone(), Waiting::new(redis, PARTITIONS), history);
         let running = natter_gateway::run(config, log, reads, Arc::new(AllThere), listener, shutdown.clone());
-        World { servers, address, keys: keys(), shutdown, gateway: tokio::spawn(running), _roles: roles }
+        World { _servers: servers, address, keys: keys(), shutdown, gateway: tokio::spawn(running), _roles: roles }
     }
 
     pub fn token(&self, user: &str) -> String {
