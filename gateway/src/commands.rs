@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::auth::Identity;
 use crate::frames::write;
 use crate::handle::SessionHandle;
+use crate::load::{Load, OnItsWay};
 use crate::telemetry::{self, Meters};
 
 /// Stands in for the `ref` of a cursor without one; no answer or event shows it.
@@ -70,7 +71,7 @@ impl Commands {
     /// before.
     pub fn submit(&self, session: &Arc<SessionHandle>, ids: Vec<String>, command: &Command) {
         let to = To::Session(Arc::clone(session), ids.clone());
-        if let Err(error) = self.send(command, to) {
+        if let Err(error) = self.send(command, to, &session.load) {
             count_rejected(error.code, ids.len());
             for id in ids {
                 session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
@@ -82,9 +83,9 @@ impl Commands {
     ///
     /// # Errors
     /// The refusal or the rejection.
-    pub async fn ask(&self, command: &Command) -> Result<Answer, ErrorBody> {
+    pub async fn ask(&self, command: &Command, load: &Load) -> Result<Answer, ErrorBody> {
         let (to, answer) = oneshot::channel();
-        match self.send(command, To::Request(to)) {
+        match self.send(command, To::Request(to), load) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(ErrorBody::of(ErrorCode::OutcomeUnknown))),
             Err(error) => {
                 count_rejected(error.code, 1);
@@ -93,9 +94,11 @@ impl Commands {
         }
     }
 
-    fn send(&self, command: &Command, to: To) -> Result<(), ErrorBody> {
+    fn send(&self, command: &Command, to: To, load: &Load) -> Result<(), ErrorBody> {
         let slot = command.slot().ok_or_else(|| ErrorBody::of(ErrorCode::Forbidden))?;
-        let waiting = Waiting { to, since: Instant::now(), meters: Arc::clone(&self.meters) };
+        let too_many = || ErrorBody::new(ErrorCode::Overloaded, "too many commands of this tenant are unanswered");
+        let counted = load.add().ok_or_else(too_many)?;
+        let waiting = Waiting { to, since: Instant::now(), meters: Arc::clone(&self.meters), _counted: counted };
         self.publisher.send(slot.partition(self.partitions), &codec::encode(command), waiting).map_err(refused)
     }
 }
@@ -119,6 +122,7 @@ pub struct Waiting {
     to: To,
     since: Instant,
     meters: Arc<Meters>,
+    _counted: OnItsWay,
 }
 
 #[derive(Debug)]

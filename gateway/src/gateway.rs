@@ -16,6 +16,7 @@ use crate::config::GatewayConfig;
 use crate::dispatch::Routing;
 use crate::handle::SessionHandle;
 use crate::http::ready::Readiness;
+use crate::load::Loads;
 use crate::rate::Rates;
 use crate::session::Moment;
 use crate::telemetry::Meters;
@@ -41,6 +42,8 @@ pub struct Gateway {
     pub routing: Routing,
     /// Rate limits.
     pub rates: Rates,
+    /// Commands on their way.
+    pub loads: Loads,
     /// Counters.
     pub meters: Arc<Meters>,
     /// Whether what the gateway needs is there.
@@ -81,6 +84,7 @@ impl Gateway {
             reads,
             routing,
             rates,
+            loads: Loads::default(),
             meters,
             readiness,
             drain: CancellationToken::new(),

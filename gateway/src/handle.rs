@@ -8,6 +8,7 @@ use natter_schemas::names::{Tenant, UserId};
 use natter_schemas::slot::user_hash;
 
 use crate::auth::Identity;
+use crate::load::Load;
 use crate::outbox::Outbox;
 use crate::rooms::Recipient;
 
@@ -18,15 +19,17 @@ pub struct SessionHandle {
     identity: Identity,
     user_hash: u64,
     unanswered: AtomicUsize,
+    /// Its tenant's.
+    pub load: Load,
     /// What waits to be written.
     pub outbox: Outbox,
 }
 
 impl SessionHandle {
     /// A session that has not been opened.
-    pub fn new(id: u64, identity: Identity) -> Self {
+    pub fn new(id: u64, identity: Identity, load: Load) -> Self {
         let user_hash = user_hash(&identity.tenant, &identity.user);
-        Self { id, identity, user_hash, unanswered: AtomicUsize::new(0), outbox: Outbox::default() }
+        Self { id, identity, user_hash, unanswered: AtomicUsize::new(0), load, outbox: Outbox::default() }
     }
 
     /// Whose it is.

@@ -9,6 +9,7 @@ mod frames;
 mod gateway;
 mod handle;
 mod http;
+mod load;
 mod opening;
 mod outbox;
 mod rate;

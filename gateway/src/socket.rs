@@ -46,9 +46,10 @@ thread_local! {
 pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, leftover: Bytes, identity: Identity) {
     let Ok(id) = getrandom::u64() else { return };
     let opened_at = Instant::now();
-    let handle = Arc::new(SessionHandle::new(id, identity.clone()));
+    let handle = Arc::new(SessionHandle::new(id, identity.clone(), gateway.loads.of(&identity.tenant)));
     gateway.meters.sessions.increment(1.0);
-    match opening::open(&handle, &gateway.routing, &gateway.reads, gateway.config.ping_interval).await {
+    // Boxed, and gone when the session is open: a session that is idle costs as little as possible.
+    match Box::pin(opening::open(&handle, &gateway.routing, &gateway.reads, gateway.config.ping_interval)).await {
         Ok(()) => {
             gateway.meters.opened.increment(1);
             gateway.meters.opening.record(opened_at.elapsed());
@@ -60,20 +61,21 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, leftover: Bytes, id
         session: Session::new(id, identity, millis(gateway.config.ping_interval), now),
         rate: gateway.rates.session(handle.identity()),
         stream,
+        // One that could not be opened is not listened to.
+        paused: handle.outbox.closing().is_some(),
         handle,
         reader: FrameReader::default(),
         writer: Writer::default(),
         actions: Vec::new(),
-        paused: false,
         drain: Drain::NotYet,
         gateway,
     };
     socket.heard(&mut leftover.to_vec());
     let closed = socket.run().await;
-    socket.leave().await;
+    Box::pin(socket.leave()).await;
     if let Ok(code) = closed {
         metrics::counter!(telemetry::SESSIONS_CLOSED, "code" => code.name()).increment(1);
-        socket.finish(code).await;
+        Box::pin(socket.finish(code)).await;
     }
 }
 
@@ -86,7 +88,7 @@ struct Socket {
     reader: FrameReader,
     writer: Writer,
     actions: Vec<Action>,
-    /// A service with too many unanswered commands, or a session that drains, is not read from.
+    /// A service with too many unanswered commands, or a session that drains or ends, is not read from.
     paused: bool,
     drain: Drain,
 }
@@ -191,7 +193,7 @@ impl Socket {
             let unanswered = self.handle.unanswered();
             self.session.step(Input::Incoming { incoming, admitted, unanswered }, now, &mut self.actions);
             self.act();
-            self.paused = self.handle.identity().service && self.handle.unanswered() >= SERVICE_UNANSWERED_MAX;
+            self.paused |= self.handle.identity().service && self.handle.unanswered() >= SERVICE_UNANSWERED_MAX;
         }
     }
 
@@ -298,5 +300,23 @@ impl Socket {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_of<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Ten thousand idle sessions are to cost as little as their sockets allow: no buffer, no large state.
+    #[test]
+    fn an_idle_session_costs_little() {
+        let bytes = bytes_of(serve);
+        assert!(bytes <= 2048, "{bytes}");
+        let handle = size_of::<SessionHandle>();
+        assert!(handle <= 384, "{handle}");
     }
 }

@@ -223,7 +223,7 @@ fn heard(event: &Event, connected: &watch::Sender<u64>) {
             tracing::warn!(subscription, "a subscription is full: messages were dropped and will be fetched again");
         }
         Event::Disconnected | Event::LameDuckMode | Event::Closed | Event::Draining => {
-            tracing::info!(%event, "nats connection")
+            tracing::info!(%event, "nats connection");
         }
         Event::ServerError(error) => tracing::warn!(%error, "nats refuses"),
         Event::ClientError(error) => tracing::warn!(%error, "nats client"),

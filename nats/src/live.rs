@@ -92,8 +92,8 @@ impl LiveFeed {
         hurried: Hurried,
         into: mpsc::Sender<LiveItem>,
     ) -> Result<Self, LogError> {
-        let subscribed = log.client().subscribe(live_subject(partition)).await;
-        let subscriber = subscribed.map_err(|error| LogError::transient("cannot subscribe", error))?;
+        let asked = log.client().subscribe(live_subject(partition)).await;
+        let subscriber = asked.map_err(|error| LogError::transient("cannot subscribe", error))?;
         // On the same connection, so the broker has the subscription when it answers.
         let bounds = log.bounds(&outcome_stream(partition)).await?;
         let last = match start {

@@ -152,14 +152,16 @@ impl Reader {
         let Some(consumer) = &mut self.consumer else {
             return Err(LogError::Transient("no consumer".into()));
         };
-        let arrived = match consumer.ahead.pop_front() {
-            Some(arrived) => Some(arrived),
-            None => tokio::select! {
+        let ahead = consumer.ahead.pop_front();
+        let arrived = if ahead.is_some() {
+            ahead
+        } else {
+            tokio::select! {
                 biased;
                 arrived = consumer.messages.next() => arrived,
                 // The broker may have been started again, and the consumer was in its memory.
                 _ = self.connects.changed() => return Err(LogError::Transient("connected anew".into())),
-            },
+            }
         };
         let message = arrived.ok_or_else(|| LogError::Transient("the consumer ended".into()))?;
         let message = message.map_err(|error| LogError::transient("the consumer failed", error))?;

@@ -79,7 +79,7 @@ impl Default for StreamBytes {
 }
 
 /// A retried publish is recognised this long; nobody retries longer ([`natter_schemas::limits::PUBLISH_RETRY_MS_MAX`]).
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 const MESSAGE_BYTES_MAX: i32 = 8 * 1024 * 1024;
 /// A bucket never holds more than small values; without a limit one could fill the disk.
 const BUCKET_BYTES_MAX: u64 = 256 << 20;

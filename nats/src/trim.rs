@@ -10,7 +10,7 @@ use crate::connection::Log;
 use crate::error::LogError;
 
 /// How long commands are kept behind the processor.
-pub const COMMANDS_KEPT: Duration = Duration::from_secs(24 * 3600);
+pub const COMMANDS_KEPT: Duration = Duration::from_hours(24);
 
 impl Log {
     /// Drops the commands of `partition` that were stored more than `keep` before the one at `processed`, which is the

@@ -1,5 +1,6 @@
 //! The subcommands that answer and end.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -11,12 +12,14 @@ use natter_schemas::error::{CloseCode, ErrorCode};
 use natter_schemas::names::UserId;
 use tokio::time::{Duration, timeout};
 
-use crate::cli::{Bench, Import, LogCat, Policy, PolicyOf, Token};
+use crate::cli::{Bench, Health, Import, LogCat, Policy, PolicyOf, Token};
 use crate::running::Running;
 use crate::{bench, connect, import, policy, tenants};
 
 /// A token outlives the longest import.
 const IMPORT_TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A process that takes longer to say whether it is ready is not.
+const HEALTH_WITHIN: Duration = Duration::from_secs(3);
 
 #[expect(clippy::print_stdout, reason = "what the command answers")]
 fn say(line: &str) {
@@ -28,10 +31,12 @@ fn say(line: &str) {
 /// # Errors
 /// The tenant has no key.
 pub fn token(args: &Token) -> anyhow::Result<()> {
-    let keys = match &args.running.config {
-        Some(_) => connect::tenant_keys(&args.running.config()?)?,
-        None => tenants::Master::read(&args.running.data)?.keys()?,
+    let section = match &args.running.config {
+        Some(_) => args.running.config()?.tenants,
+        // The system need not run.
+        None => tenants::read(&args.running.data)?,
     };
+    let keys = connect::tenant_keys(&section)?;
     say(&tenants::token(&keys, &args.tenant, &args.user, args.name.clone(), args.ttl, args.service)?);
     Ok(())
 }
@@ -43,7 +48,7 @@ pub fn token(args: &Token) -> anyhow::Result<()> {
 pub async fn import(args: Import) -> anyhow::Result<()> {
     let config = args.running.config()?;
     let gateway = gateway_of(args.gateway.as_deref(), &args.running)?;
-    let keys = connect::tenant_keys(&config)?;
+    let keys = connect::tenant_keys(&config.tenants)?;
     let user = UserId::try_from("import").context("the importing user")?;
     let token = tenants::token(&keys, &args.tenant, &user, None, IMPORT_TOKEN_TTL, true)?;
     let options = import::Options {
@@ -80,7 +85,7 @@ pub async fn import(args: Import) -> anyhow::Result<()> {
 /// The gateway refuses sessions.
 pub async fn bench(args: &Bench) -> anyhow::Result<()> {
     let gateway = gateway_of(args.gateway.as_deref(), &args.running)?;
-    let keys = connect::tenant_keys(&args.running.config()?)?;
+    let keys = connect::tenant_keys(&args.running.config()?.tenants)?;
     let token = |index: u32| {
         let user = format!("bench-{index}");
         let token = tenants::token(&keys, &args.tenant, &UserId::trusted(&user), None, IMPORT_TOKEN_TTL, false)?;
@@ -156,24 +161,38 @@ pub async fn policy(args: &Policy) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The hash in force in each partition, and each policy once, as it was set.
 async fn show_policy(of: &PolicyOf) -> anyhow::Result<()> {
     let config = of.running.config()?;
     let redis = connect::redis(&config).await?;
     let hashes = policy::in_force(&redis, config.log.partitions, &of.tenant).await?;
-    for (partition, hash) in hashes.into_iter().enumerate() {
+    for (partition, hash) in hashes.iter().enumerate() {
         let hash = hash.map_or_else(|| "default".to_owned(), |hash| hash.to_string());
         say(&format!("partition {partition}: {hash}"));
+    }
+    let log = connect::log(&config, "policy").await?;
+    for hash in hashes.into_iter().flatten().collect::<BTreeSet<_>>() {
+        say(&format!("{hash}: {}", policy::text(&log, hash).await?));
     }
     Ok(())
 }
 
-/// Asks `/readyz` or `/healthz`.
+/// Asks `/readyz` or `/healthz`; exit code 1 when the answer is not 200.
 ///
 /// # Errors
 /// Nobody answers there.
-pub async fn health(url: &str) -> anyhow::Result<ExitCode> {
+pub async fn health(args: &Health) -> anyhow::Result<ExitCode> {
+    let url = match (&args.url, &args.running.config) {
+        (Some(url), _) => url.clone(),
+        (None, Some(_)) => {
+            let config = args.running.config()?;
+            format!("http://{}/readyz", config.telemetry.role_listen().replace("0.0.0.0", "127.0.0.1"))
+        }
+        (None, None) => Running::read(&args.running.data)?.readyz(),
+    };
+    let address = url.parse().with_context(|| format!("`{url}` is no address such as http://127.0.0.1:9464/readyz"))?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
-    let asked = timeout(Duration::from_secs(3), client.get(url.parse().context("no address")?)).await;
+    let asked = timeout(HEALTH_WITHIN, client.get(address)).await;
     let answer = asked.with_context(|| format!("{url} does not answer"))?.with_context(|| format!("cannot ask {url}"))?;
     let ready = answer.status().is_success();
     say(&String::from_utf8_lossy(&answer.into_body().collect().await?.to_bytes()));

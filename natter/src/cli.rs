@@ -48,6 +48,7 @@ pub enum Command {
     Health(Health),
     /// Print the tables of error and close codes as Markdown.
     Codes,
+    /// Become a backend's server, which ends with the process that started it.
     #[command(hide = true)]
     BackendExec(BackendExec),
     /// Serve the embedded ClickHouse engine on ClickHouse's HTTP interface.
@@ -229,9 +230,12 @@ pub struct Bench {
 /// `natter health`.
 #[derive(Debug, Args)]
 pub struct Health {
-    /// The address of /readyz or /healthz.
-    #[arg(long, default_value = "http://127.0.0.1:9464/readyz")]
-    pub url: String,
+    /// The address of /readyz or /healthz, instead of what the data folder or the configuration says.
+    #[arg(long, conflicts_with_all = ["data", "config"])]
+    pub url: Option<String>,
+    /// Which system.
+    #[command(flatten)]
+    pub running: Running,
 }
 
 impl Running {

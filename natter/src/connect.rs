@@ -6,15 +6,12 @@ use natter_nats::{Log, LogConfig, StreamBytes};
 use natter_projections::clickhouse::{ClickHouse, ClickHouseConfig};
 use natter_projections::objects::{Objects, ObjectsConfig};
 use natter_projections::redis::Redis;
+use natter_schemas::names::Tenant;
 
-use crate::config::{Config, Secret};
-
-/// The analysts' database.
-const DATABASE: &str = "natter";
+use crate::config::{Config, Secret, TenantsSection};
 
 fn given<'c>(value: Option<&'c str>, key: &str) -> anyhow::Result<&'c str> {
-    let variable = format!("NATTER_{}", key.to_uppercase().replace('.', "_"));
-    value.with_context(|| format!("{key} is not configured: set it in natter.toml or by {variable}"))
+    value.with_context(|| format!("{key} is not configured"))
 }
 
 /// How this process reaches the log as `role`.
@@ -24,7 +21,11 @@ fn given<'c>(value: Option<&'c str>, key: &str) -> anyhow::Result<&'c str> {
 pub fn log_config(config: &Config, role: &str) -> anyhow::Result<LogConfig> {
     let section = &config.log;
     let url = given(section.url.as_ref().map(Secret::expose), "log.url")?;
-    let bytes = StreamBytes { commands: section.command_bytes_max, outcomes: section.outcome_bytes_max };
+    let default = StreamBytes::default();
+    let bytes = StreamBytes {
+        commands: section.command_bytes_max.unwrap_or(default.commands),
+        outcomes: section.outcome_bytes_max.unwrap_or(default.outcomes),
+    };
     let name = format!("natter {role}");
     Ok(LogConfig { url: url.to_owned(), name, partitions: section.partitions, replicas: section.replicas, bytes })
 }
@@ -56,7 +57,7 @@ pub fn clickhouse(config: &Config) -> anyhow::Result<ClickHouse> {
         url: given(section.url.as_deref(), "clickhouse.url")?.to_owned(),
         user: section.user.clone(),
         password: section.password.as_ref().map_or(String::new(), |password| password.expose().to_owned()),
-        database: DATABASE.to_owned(),
+        database: section.database.clone(),
     }))
 }
 
@@ -78,16 +79,11 @@ pub fn objects(config: &Config) -> anyhow::Result<Objects> {
 /// The keys of the tenants' tokens.
 ///
 /// # Errors
-/// None are configured.
-pub fn tenant_keys(config: &Config) -> anyhow::Result<TenantKeys> {
-    let section = &config.tenants;
-    if section.master.is_none() && section.keys.is_empty() {
-        anyhow::bail!("no tenant's key is configured: set tenants.master or tenants.keys in natter.toml, or NATTER_TENANTS_MASTER");
-    }
+/// A key is too short.
+pub fn tenant_keys(section: &TenantsSection) -> anyhow::Result<TenantKeys> {
     let mut keys = Vec::with_capacity(section.keys.len());
     for (name, key) in &section.keys {
-        let tenant = natter_schemas::names::Tenant::try_from(name.as_str()).context("a tenant's name")?;
-        keys.push((tenant, key.expose().as_bytes().to_vec()));
+        keys.push((Tenant::try_from(name.as_str()).context("a tenant's name")?, key.expose().as_bytes().to_vec()));
     }
     let master = section.master.as_ref().map(|master| master.expose().as_bytes().to_vec());
     Ok(TenantKeys::new(keys, master)?)

@@ -14,12 +14,7 @@ const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let default_logs = match &cli.command {
-        // Its table is what it says; the rest is in the log files and in what it says of dying children.
-        Command::Up(up) if !up.json => "warn",
-        _ => "info",
-    };
-    telemetry::start_logs(default_logs);
+    telemetry::start_logs(log_level(&cli.command));
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
@@ -29,6 +24,21 @@ fn main() -> ExitCode {
             }
             ExitCode::from(if error.is::<ConfigError>() { EXIT_USAGE } else { 1 })
         }
+    }
+}
+
+/// Servers tell what they do; who asks a question wants the answer.
+fn log_level(command: &Command) -> &'static str {
+    match command {
+        // Its table is what it says; the rest is in the log files and in what it says of dying children.
+        Command::Up(up) if !up.json => "warn",
+        Command::Up(_)
+        | Command::Gateway(_)
+        | Command::Processor(_)
+        | Command::Projector(_)
+        | Command::Setup(_)
+        | Command::ClickhouseServer(_) => "info",
+        _ => "warn",
     }
 }
 
@@ -56,7 +66,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Log(cli::Log::Cat(args)) => answers::log_cat(&args).await?,
         Command::Policy(args) => answers::policy(&args).await?,
         Command::Bench(args) => answers::bench(&args).await?,
-        Command::Health(args) => return answers::health(&args.url).await,
+        Command::Health(args) => return answers::health(&args).await,
         Command::Codes => answers::codes(),
         Command::ClickhouseServer(args) => engine::serve(args).await?,
         Command::BackendExec(_) => {}

@@ -2,6 +2,7 @@
 //! outcome's position on it is.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::jetstream::message::PublishMessage;
@@ -16,6 +17,10 @@ use natter_schemas::names::{Ref, Tenant, UserId};
 use natter_schemas::outcome::{Decision, Outcome};
 use natter_schemas::policy::{Policy, PolicyHash};
 use natter_schemas::subjects::{RECORDS_HEADER, command_subject, outcome_stream};
+use tokio::time::timeout;
+
+/// A processor decides within milliseconds; another takes over a dead one's partitions within seconds.
+const DECIDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Reads and checks a policy's file.
 ///
@@ -65,14 +70,21 @@ async fn set_in(
         .message_id(header.message_id())
         .header(RECORDS_HEADER, header.records.to_string().as_str());
     log.jetstream().send_publish(command_subject(partition), message).await?.await?;
-    loop {
-        let stored = reader.next().await?;
-        if let Some(outcome) = outcome_of(&stored.payload, &header)? {
-            return match outcome.decision {
-                Decision::Accepted(_) => Ok(()),
-                Decision::Rejected(rejection) => bail!("{}: {}", rejection.error_code(), rejection.detail),
-            };
+    let decided = async {
+        loop {
+            let stored = reader.next().await?;
+            if let Some(outcome) = outcome_of(&stored.payload, &header)? {
+                return anyhow::Ok(outcome.decision);
+            }
         }
+    };
+    let decision = timeout(DECIDED_WITHIN, decided).await.with_context(|| {
+        let seconds = DECIDED_WITHIN.as_secs();
+        format!("no outcome after {seconds} s: does its processor run? The command is stored and may still take effect")
+    })??;
+    match decision {
+        Decision::Accepted(_) => Ok(()),
+        Decision::Rejected(rejection) => bail!("{}: {}", rejection.error_code(), rejection.detail),
     }
 }
 
@@ -99,6 +111,15 @@ fn outcome_of(bytes: &[u8], header: &CommandHeader) -> anyhow::Result<Option<Out
         index += source.records as usize;
     }
     Ok(None)
+}
+
+/// A stored policy, as JSON.
+///
+/// # Errors
+/// The log is away, or nothing is stored under the hash.
+pub async fn text(log: &Log, hash: PolicyHash) -> anyhow::Result<String> {
+    let stored = Policies::new(log).fetch(hash).await?.with_context(|| format!("policy {hash} is not stored"))?;
+    Ok(String::from_utf8_lossy(&stored).into_owned())
 }
 
 /// The policy in force in each partition, as its view shows it.

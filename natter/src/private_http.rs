@@ -1,6 +1,7 @@
 //! The private port: `/metrics`, `/healthz`, `/readyz` of a process that may have no gateway.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::State;
@@ -16,6 +17,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Dependencies;
+
+/// Histograms keep every value until this is done, whether anybody asks for them or not.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Private {
@@ -33,18 +37,27 @@ pub async fn serve(
     dependencies: Dependencies,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let private = Private { metrics, dependencies: Arc::new(dependencies) };
+    let private = Private { metrics: metrics.clone(), dependencies: Arc::new(dependencies) };
     let router = Router::new()
         .route("/metrics", get(render))
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
         .route("/readyz", get(readyz))
         .with_state(private);
     let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
-    serving.await.context("the private port broke")
+    tokio::select! {
+        served = serving.into_future() => served.context("the private port broke"),
+        never = upkeep(&metrics) => match never {},
+    }
+}
+
+async fn upkeep(metrics: &PrometheusHandle) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(UPKEEP_INTERVAL).await;
+        metrics.run_upkeep();
+    }
 }
 
 async fn render(State(private): State<Private>) -> impl IntoResponse {
-    private.metrics.run_upkeep();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], private.metrics.render())
 }
 

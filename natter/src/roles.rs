@@ -2,11 +2,14 @@
 //! `natter <role>` one; there is no other code path.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 use natter_gateway::{GatewayConfig, Rate};
-use natter_nats::LeaseOptions;
 use natter_nats::clock::SystemClock;
+use natter_nats::{LeaseOptions, Log};
 use natter_processors::role;
 use natter_processors::shell::Backends;
 use natter_projections::clickhouse::{HistoryProjector, migrate, run_inserter};
@@ -14,17 +17,33 @@ use natter_projections::reads::Reads;
 use natter_projections::redis::{RedisProjector, Waiting};
 use natter_projections::runner::Runner;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Need};
 use crate::connect;
-use crate::readiness::Dependencies;
+use crate::readiness::{Dependencies, Work};
+
+/// How long sessions are closed and commands answered when a gateway drains.
+const GATEWAY_DRAIN: Duration = Duration::from_secs(4);
+/// How long a projector's last steps may take when it drains: a store that is away must not hold up the end, and the
+/// watermark says what is left to do.
+const VIEWS_DRAIN: Duration = Duration::from_millis(1200);
+
+/// A role that has its connections.
+pub struct Role {
+    /// What it depends on.
+    pub dependencies: Dependencies,
+    /// Its work, until the shutdown that it was made with; drained then.
+    pub work: BoxFuture<'static, anyhow::Result<()>>,
+}
 
 /// Serves clients on `listener`.
 ///
 /// # Errors
-/// Something that it needs is missing at the start, or the log is corrupt.
-pub async fn gateway(config: &Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Something that it needs is missing.
+pub async fn gateway(config: &Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<Role> {
+    config.require(&[Need::Log, Need::Redis, Need::ClickHouse, Need::Tenants])?;
     let log = connect::log(config, "gateway").await?;
     let redis = connect::redis(config).await?;
     let clickhouse = connect::clickhouse(config)?;
@@ -32,60 +51,118 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
     let gateway = GatewayConfig {
         origins: section.origins.clone(),
         session_rate: Rate::new(section.commands_per_second, section.commands_burst),
-        user_rate: Rate::new(2 * section.commands_per_second, 2 * section.commands_burst),
-        ..GatewayConfig::new(connect::tenant_keys(config)?)
+        user_rate: Rate::new(
+            section.commands_per_second.saturating_mul(2),
+            section.commands_burst.saturating_mul(2),
+        ),
+        drain_deadline: GATEWAY_DRAIN,
+        ..GatewayConfig::new(connect::tenant_keys(&config.tenants)?)
     };
     let dependencies = Dependencies {
         log: Some(log.clone()),
+        processors: true,
         redis: Some(redis.clone()),
         clickhouse: Some(clickhouse.clone()),
-        objects: connect::objects(config).ok(),
-        processors: true,
+        objects: match config.require(&[Need::S3]) {
+            Ok(()) => Some(connect::objects(config)?),
+            Err(_) => None,
+        },
+        work: Vec::new(),
     };
-    let reads = Reads::new(log.clone(), Waiting::new(redis, log.partitions()), clickhouse);
-    natter_gateway::run(gateway, log, reads, Arc::new(dependencies), listener, shutdown).await.context("the gateway stopped")
+    let readiness = Arc::new(dependencies.clone());
+    let work = async move {
+        let reads = Reads::new(log.clone(), Waiting::new(redis, log.partitions()), clickhouse);
+        natter_gateway::run(gateway, log, reads, readiness, listener, shutdown).await.context("the gateway stopped")
+    };
+    Ok(Role { dependencies, work: work.boxed() })
 }
 
 /// Decides commands.
 ///
 /// # Errors
-/// Something that it needs is missing at the start.
-pub async fn processor(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Something that it needs is missing.
+pub async fn processor(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Role> {
+    config.require(&[Need::Log, Need::Redis, Need::ClickHouse])?;
     let log = connect::log(config, "processor").await?;
     let redis = connect::redis(config).await?;
     let clickhouse = connect::clickhouse(config)?;
-    let clock = SystemClock::shared();
-    let backends = Backends { log, redis, clickhouse, clock };
-    role::run(backends, &process_name(), LeaseOptions::default(), shutdown).await.context("the processor stopped")
+    let (stopping, stopped) = watch::channel(role::Stopped::new());
+    let dependencies = Dependencies {
+        log: Some(log.clone()),
+        redis: Some(redis.clone()),
+        clickhouse: Some(clickhouse.clone()),
+        work: vec![Work { name: "processor", required: true, stopped }],
+        ..Dependencies::default()
+    };
+    let backends = Backends { log, redis, clickhouse, clock: SystemClock::shared() };
+    let work = async move {
+        let decided = role::run_telling(backends, &process_name(), LeaseOptions::default(), stopping, shutdown).await;
+        decided.context("the processor stopped")
+    };
+    Ok(Role { dependencies, work: work.boxed() })
 }
 
 /// Keeps the views that the configuration names.
 ///
 /// # Errors
-/// Something that it needs is missing at the start.
-pub async fn projector(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Something that it needs is missing.
+pub async fn projector(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Role> {
+    let keeps = |view: &str| config.projector.views.iter().any(|named| named == view);
+    let needs = [(Need::Log, true), (Need::Redis, keeps("redis")), (Need::ClickHouse, keeps("clickhouse"))];
+    config.require(&needs.into_iter().filter_map(|(need, is_so)| is_so.then_some(need)).collect::<Vec<_>>())?;
     let log = connect::log(config, "projector").await?;
-    let views = |name: &str| config.projector.views.iter().any(|view| view == name);
-    let redis = async {
-        if views("redis") {
-            let projector = RedisProjector::new(connect::redis(config).await?);
-            Runner::new(log.clone(), projector, SystemClock::shared()).run(shutdown.clone()).await;
+    let mut dependencies = Dependencies { log: Some(log.clone()), ..Dependencies::default() };
+    let mut views = Vec::new();
+    if keeps("redis") {
+        views.push(redis_view(config, &log, &mut dependencies, shutdown.clone()).await?);
+    }
+    if keeps("clickhouse") {
+        views.push(history(config, &log, &mut dependencies, shutdown.clone())?);
+    }
+    let work = async move {
+        let late = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(VIEWS_DRAIN).await;
+        };
+        tokio::select! {
+            _ = join_all(views) => {}
+            () = late => tracing::warn!("a view's last step did not end in time; it is done again from the watermark"),
         }
-        anyhow::Ok(())
+        Ok(())
     };
-    let history = async {
-        if views("clickhouse") {
-            let clickhouse = connect::clickhouse(config)?;
-            let (handle, inserter) = run_inserter(clickhouse.clone(), log.id().clone(), SystemClock::shared());
-            let inserter = tokio::spawn(inserter);
-            let projector = HistoryProjector::new(clickhouse, handle);
-            Runner::new(log.clone(), projector, SystemClock::shared()).run(shutdown.clone()).await;
-            // The last handle went with the runner; what is being inserted is not waited for: the watermark says.
-            inserter.abort();
-        }
-        anyhow::Ok(())
+    Ok(Role { dependencies, work: work.boxed() })
+}
+
+async fn redis_view(
+    config: &Config,
+    log: &Log,
+    dependencies: &mut Dependencies,
+    shutdown: CancellationToken,
+) -> anyhow::Result<BoxFuture<'static, ()>> {
+    let redis = connect::redis(config).await?;
+    let runner = Runner::new(log.clone(), RedisProjector::new(redis.clone()), SystemClock::shared());
+    dependencies.redis = Some(redis);
+    dependencies.work.push(Work { name: "projector-redis", required: true, stopped: runner.stopped() });
+    Ok(runner.run(shutdown).boxed())
+}
+
+fn history(
+    config: &Config,
+    log: &Log,
+    dependencies: &mut Dependencies,
+    shutdown: CancellationToken,
+) -> anyhow::Result<BoxFuture<'static, ()>> {
+    let clickhouse = connect::clickhouse(config)?;
+    let (handle, inserter) = run_inserter(clickhouse.clone(), log.id().clone());
+    let projector = HistoryProjector::new(clickhouse.clone(), handle);
+    let runner = Runner::new(log.clone(), projector, SystemClock::shared());
+    dependencies.clickhouse = Some(clickhouse);
+    dependencies.work.push(Work { name: "projector-clickhouse", required: false, stopped: runner.stopped() });
+    let work = async move {
+        // The inserter ends when the runner has dropped the last handle.
+        tokio::join!(runner.run(shutdown), inserter);
     };
-    tokio::try_join!(redis, history).map(drop)
+    Ok(work.boxed())
 }
 
 /// Makes what is missing of streams, buckets and tables, and checks what is there.
@@ -93,12 +170,16 @@ pub async fn projector(config: &Config, shutdown: CancellationToken) -> anyhow::
 /// # Errors
 /// A backend is away or belongs to another system.
 pub async fn setup(config: &Config) -> anyhow::Result<()> {
-    natter_nats::Log::create(&connect::log_config(config, "setup")?).await.context("cannot make the log")?;
+    config.require(&[Need::Log, Need::ClickHouse, Need::S3])?;
+    let log = async {
+        let log_config = connect::log_config(config, "setup")?;
+        natter_nats::Log::create(&log_config).await.context("cannot make the log").map(drop)
+    };
     let clickhouse = connect::clickhouse(config)?;
     let objects = connect::objects(config)?;
     let tables = async { migrate(&clickhouse).await.context("cannot make the history's tables") };
     let bucket = async { objects.make().await.context("cannot make the bucket") };
-    tokio::try_join!(tables, bucket).map(drop)
+    tokio::try_join!(log, tables, bucket).map(drop)
 }
 
 /// This process, in the names of those who hold leases.

@@ -1,13 +1,15 @@
 //! Where a system runs: the one line that `up --json` prints, kept in `DATA/run.json` for the other subcommands.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::backends::write_private;
+use crate::backends::{ClickHouse, Endpoints, S3, write_private};
 use crate::config::{Config, Secret};
-use crate::tenants::Master;
+use crate::tenants;
 
 /// The file's name in the data folder.
 pub const FILE: &str = "run.json";
@@ -19,7 +21,7 @@ pub struct Running {
     pub ready: bool,
     /// The gateway.
     pub http: String,
-    /// Metrics and health of the process.
+    /// Metrics and, beside them, the health of the process.
     pub metrics: String,
     /// The log.
     pub nats: String,
@@ -33,25 +35,53 @@ pub struct Running {
     pub pid: u32,
     /// Partitions of the log.
     pub partitions: u16,
+    /// Replicas of each stream.
+    pub replicas: usize,
 }
 
 impl Running {
+    /// This process's system: the gateway at `http`, the private port at `metrics`.
+    pub fn new(http: String, metrics: String, endpoints: &Endpoints, config: &Config) -> Self {
+        let ClickHouse { url, user, password } = &endpoints.clickhouse;
+        let S3 { endpoint, access_key, secret_key, .. } = &endpoints.s3;
+        Self {
+            ready: true,
+            http,
+            metrics,
+            nats: endpoints.nats_url.clone(),
+            redis: endpoints.redis_url.clone(),
+            clickhouse: with_credentials(url, user, password),
+            s3: with_credentials(endpoint, access_key, secret_key),
+            pid: std::process::id(),
+            partitions: config.log.partitions,
+            replicas: config.log.replicas,
+        }
+    }
+
     /// Reads `DATA/run.json`.
     ///
     /// # Errors
     /// Nothing runs there; the message names the folder and the option.
     pub fn read(data: &Path) -> anyhow::Result<Self> {
         let path = data.join(FILE);
+        let folder = data.display();
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
-                "no system runs in {}: start one with `natter up --data {}`, or name its data folder with --data or its configuration with --config",
-                data.display(),
-                data.display()
+                "no system runs in {folder}: start one with `natter up --data {folder}`, or name its data folder with --data or its configuration with --config"
             ),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
-        serde_json::from_slice(&bytes).with_context(|| format!("{} is not what natter wrote", path.display()))
+        let running: Self =
+            serde_json::from_slice(&bytes).with_context(|| format!("{} is not what natter wrote", path.display()))?;
+        let pid = i32::try_from(running.pid).ok().and_then(Pid::from_raw);
+        if pid.is_none_or(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH)) {
+            bail!(
+                "no system runs in {folder} any more, process {} was killed: start it again with `natter up --data {folder}`",
+                running.pid
+            );
+        }
+        Ok(running)
     }
 
     /// The line for programs.
@@ -66,6 +96,11 @@ impl Running {
     pub fn write(&self, data: &Path) -> anyhow::Result<()> {
         write_private(&data.join(FILE), self.line().as_bytes())
     }
+
+    /// Where the process says whether it is ready.
+    pub fn readyz(&self) -> String {
+        format!("{}/readyz", self.metrics.trim_end_matches("/metrics"))
+    }
 }
 
 /// The configuration by which the system that runs in `data` is reached.
@@ -76,9 +111,10 @@ pub fn config(data: &Path) -> anyhow::Result<Config> {
     let running = Running::read(data)?;
     let (clickhouse_url, clickhouse_user, clickhouse_password) = split_credentials(&running.clickhouse);
     let (s3_endpoint, s3_access_key, s3_secret_key) = split_credentials(&running.s3);
-    let mut config = Config::default();
+    let mut config = Config { tenants: tenants::read(data)?, ..Config::default() };
     config.log.url = Some(Secret::new(running.nats));
     config.log.partitions = running.partitions;
+    config.log.replicas = running.replicas;
     config.redis.url = Some(Secret::new(running.redis));
     config.clickhouse.url = Some(clickhouse_url);
     config.clickhouse.user = clickhouse_user;
@@ -86,18 +122,7 @@ pub fn config(data: &Path) -> anyhow::Result<Config> {
     config.s3.endpoint = Some(s3_endpoint);
     config.s3.access_key = Some(s3_access_key);
     config.s3.secret_key = Some(Secret::new(s3_secret_key));
-    config.tenants.master = Some(Secret::new(Master::read(data)?.expose().to_owned()));
     Ok(config)
-}
-
-/// URL, user and password of `http://user:password@host:port`.
-fn split_credentials(url: &str) -> (String, String, String) {
-    let parts = url.split_once("://").and_then(|(scheme, rest)| {
-        let (credentials, host) = rest.rsplit_once('@')?;
-        let (user, password) = credentials.split_once(':')?;
-        Some((format!("{scheme}://{host}"), user.to_owned(), password.to_owned()))
-    });
-    parts.unwrap_or_else(|| (url.to_owned(), String::new(), String::new()))
 }
 
 /// Forgets that a system runs in `data`.
@@ -106,5 +131,68 @@ pub fn forget(data: &Path) {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(%error, "cannot remove run.json");
+    }
+}
+
+/// `http://user:password@host:port`.
+fn with_credentials(url: &str, user: &str, password: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}:{}@{rest}", escaped(user), escaped(password)),
+        None => url.to_owned(),
+    }
+}
+
+/// URL, user and password of `http://user:password@host:port`.
+fn split_credentials(url: &str) -> (String, String, String) {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let (credentials, host) = rest.split_once('@')?;
+        let (user, password) = credentials.split_once(':')?;
+        Some((format!("{scheme}://{host}"), unescaped(user)?, unescaped(password)?))
+    });
+    parts.unwrap_or_else(|| (url.to_owned(), String::new(), String::new()))
+}
+
+/// RFC 3986, section 2.1: all but the unreserved characters.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            write!(escaped, "%{byte:02X}").expect("memory");
+        }
+    }
+    escaped
+}
+
+fn unescaped(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_any_characters_come_back() {
+        for (user, password) in [("default", "0af3"), ("a:b@c", "p/%?#é ü"), ("", "")] {
+            let url = with_credentials("http://host:1", user, password);
+            assert_eq!(split_credentials(&url), ("http://host:1".to_owned(), user.to_owned(), password.to_owned()));
+        }
+        assert_eq!(split_credentials("http://host:1").0, "http://host:1");
+    }
+
+    #[test]
+    fn a_folder_without_a_system_is_named() {
+        let data = tempfile::tempdir().unwrap();
+        let error = Running::read(data.path()).err().unwrap().to_string();
+        assert!(error.contains(data.path().to_str().unwrap()) && error.contains("--data"), "{error}");
     }
 }

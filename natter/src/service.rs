@@ -6,8 +6,8 @@ use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::readiness::Dependencies;
-use crate::{connect, private_http, roles, stop, telemetry};
+use crate::roles::{self, Role};
+use crate::{private_http, stop, telemetry};
 
 /// From the signal to the end.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -17,17 +17,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// A port is taken, something that it needs is missing, the log is corrupt.
 pub async fn gateway(config: &Config) -> anyhow::Result<()> {
-    let address = &config.gateway.listen;
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("cannot listen on {address}: set gateway.listen to another address"))?;
-    let dependencies = Dependencies {
-        log: Some(connect::log(config, "gateway").await?),
-        redis: Some(connect::redis(config).await?),
-        clickhouse: connect::clickhouse(config).ok(),
-        objects: connect::objects(config).ok(),
-        processors: true,
-    };
-    run(config, dependencies, |stop| roles::gateway(config, listener, stop)).await
+    let listener = listen("gateway.listen", &config.gateway.listen).await?;
+    run(config, |stop| roles::gateway(config, listener, stop)).await
 }
 
 /// Runs a processor until SIGINT or SIGTERM.
@@ -35,13 +26,7 @@ pub async fn gateway(config: &Config) -> anyhow::Result<()> {
 /// # Errors
 /// As [`gateway`].
 pub async fn processor(config: &Config) -> anyhow::Result<()> {
-    let dependencies = Dependencies {
-        log: Some(connect::log(config, "processor").await?),
-        redis: Some(connect::redis(config).await?),
-        clickhouse: connect::clickhouse(config).ok(),
-        ..Dependencies::default()
-    };
-    run(config, dependencies, |stop| roles::processor(config, stop)).await
+    run(config, |stop| roles::processor(config, stop)).await
 }
 
 /// Runs a projector until SIGINT or SIGTERM.
@@ -49,37 +34,35 @@ pub async fn processor(config: &Config) -> anyhow::Result<()> {
 /// # Errors
 /// As [`gateway`].
 pub async fn projector(config: &Config) -> anyhow::Result<()> {
-    let dependencies = Dependencies {
-        log: Some(connect::log(config, "projector").await?),
-        redis: Some(connect::redis(config).await?),
-        clickhouse: connect::clickhouse(config).ok(),
-        ..Dependencies::default()
-    };
-    run(config, dependencies, |stop| roles::projector(config, stop)).await
+    run(config, |stop| roles::projector(config, stop)).await
 }
 
-async fn run<F>(
-    config: &Config,
-    dependencies: Dependencies,
-    role: impl FnOnce(CancellationToken) -> F,
-) -> anyhow::Result<()>
+async fn run<F>(config: &Config, connect: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Role>>,
 {
     let stop = stop::signal()?;
-    let address = &config.telemetry.listen;
-    let private = TcpListener::bind(address).await;
-    let private = private.with_context(|| format!("cannot listen on {address}: set telemetry.listen to another address"))?;
+    let private = listen("telemetry.listen", config.telemetry.role_listen()).await?;
+    // Before anything is counted.
     let metrics = telemetry::start_metrics()?;
+    let Role { dependencies, mut work } = tokio::select! {
+        connected = connect(stop.clone()) => connected?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let private = tokio::spawn(private_http::serve(private, metrics, dependencies, CancellationToken::new()));
-    let mut role = std::pin::pin!(role(stop.clone()));
     let ended = tokio::select! {
-        ended = &mut role => ended,
-        () = stop.cancelled() => timeout(DRAIN_MAX, role).await.unwrap_or_else(|_| {
+        ended = &mut work => ended,
+        () = stop.cancelled() => timeout(DRAIN_MAX, work).await.unwrap_or_else(|_| {
             tracing::warn!("did not drain in time; nothing stored is lost");
             Ok(())
         }),
     };
     private.abort();
     ended
+}
+
+/// Listens on the address that `key` of the configuration says.
+async fn listen(key: &str, address: &str) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on {address}: set {key} to another address"))
 }

@@ -1,5 +1,6 @@
 //! The role: a worker for each partition whose lease this process holds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use natter_nats::backoff::Backoff;
 use natter_nats::{COMMANDS_KEPT, Lease, LeaseOptions, Leases, Log, LogError, role};
 use natter_schemas::codec::OutcomeBatch;
 use natter_schemas::subjects::outcome_stream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,9 @@ const STOPPED_PAUSE: Duration = Duration::from_secs(10);
 /// A worker that went on for so long was well: the next begins without delay.
 const WELL: Duration = Duration::from_secs(5);
 
+/// Partitions that pause or have stopped, each with the reason.
+pub type Stopped = BTreeMap<u16, String>;
+
 /// Decides the commands of this process's share of the partitions until `shutdown`.
 ///
 /// # Errors
@@ -32,10 +37,24 @@ pub async fn run(
     options: LeaseOptions,
     shutdown: CancellationToken,
 ) -> Result<(), LogError> {
+    run_telling(backends, name, options, watch::Sender::default(), shutdown).await
+}
+
+/// The same; tells in `stopped` which partitions do not go on, for the readiness check.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_telling(
+    backends: Backends,
+    name: &str,
+    options: LeaseOptions,
+    stopped: watch::Sender<Stopped>,
+    shutdown: CancellationToken,
+) -> Result<(), LogError> {
     let (leases, mut acquired) = Leases::start(&backends.log, role::PROCESSOR, name, options).await?;
     let mut workers = JoinSet::new();
     while let Some(Some(lease)) = shutdown.run_until_cancelled(acquired.recv()).await {
-        workers.spawn(hold(backends.clone(), lease, shutdown.clone()));
+        workers.spawn(hold(backends.clone(), lease, stopped.clone(), shutdown.clone()));
     }
     leases.stop().await;
     while let Some(ended) = workers.join_next().await {
@@ -47,19 +66,20 @@ pub async fn run(
 }
 
 /// Works as long as the lease is held and nobody asks for it. A worker may be dropped at any moment.
-async fn hold(backends: Backends, lease: Lease, shutdown: CancellationToken) {
+async fn hold(backends: Backends, lease: Lease, stopped: watch::Sender<Stopped>, shutdown: CancellationToken) {
     let partition = lease.partition();
     tokio::select! {
         () = shutdown.cancelled() => {}
         end = lease.ended() => tracing::info!(partition, ?end, "the partition goes to another"),
-        () = work(&backends, &lease) => {}
+        () = work(&backends, &lease, &stopped) => {}
         never = trim(&backends.log, partition) => match never {},
     }
+    stopped.send_modify(|stopped| drop(stopped.remove(&partition)));
     lease.release().await;
 }
 
 /// One worker after another, each from the log's end; until the partition turns out to be another's.
-async fn work(backends: &Backends, lease: &Lease) {
+async fn work(backends: &Backends, lease: &Lease, stopped: &watch::Sender<Stopped>) {
     let shell = Arc::new(Shell::new(lease.partition(), backends.clone()));
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
     loop {
@@ -69,7 +89,11 @@ async fn work(backends: &Backends, lease: &Lease) {
             backoff.reset();
         }
         let Some(pause) = pause(lease.partition(), &halt, &mut backoff) else { return };
+        if is_stopped(&halt) {
+            stopped.send_modify(|stopped| drop(stopped.insert(lease.partition(), halt.to_string())));
+        }
         tokio::time::sleep(pause).await;
+        stopped.send_modify(|stopped| drop(stopped.remove(&lease.partition())));
     }
 }
 
@@ -83,14 +107,18 @@ fn pause(partition: u16, halt: &Halt, backoff: &mut Backoff) -> Option<Duration>
     };
     let label = partition.to_string();
     metrics::counter!(telemetry::HALTS, "partition" => label.clone(), "reason" => reason).increment(1);
-    let paused = matches!(halt, Halt::Behind { .. } | Halt::Corrupt(_));
-    metrics::gauge!(telemetry::PAUSED, "partition" => label).set(if paused { 1.0 } else { 0.0 });
+    metrics::gauge!(telemetry::PAUSED, "partition" => label).set(if is_stopped(halt) { 1.0 } else { 0.0 });
     if matches!(halt, Halt::Corrupt(_)) {
         tracing::error!(partition, error = %halt, "the processor of this partition stopped");
     } else {
         tracing::warn!(partition, error = %halt, "beginning again");
     }
     pause
+}
+
+/// Whether the partition does not go on before something outside of this process has changed.
+fn is_stopped(halt: &Halt) -> bool {
+    matches!(halt, Halt::Behind { .. } | Halt::Corrupt(_))
 }
 
 /// Drops old commands now and then (invariant 1: CMD is only a queue).

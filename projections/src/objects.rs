@@ -12,8 +12,9 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use crate::error::ViewError;
 
-/// The object by which the bucket is checked.
+/// The object by which the bucket is checked: always the same, as several processes may check at once.
 const CHECK_KEY: &str = "natter/check";
+const CHECK_BYTES: &[u8] = b"natter can write here\n";
 
 /// Where objects are.
 #[derive(Clone)]
@@ -85,13 +86,12 @@ impl Objects {
                 return Err(self.failed("making", &error));
             }
         }
-        let written = format!("natter {}", env!("CARGO_PKG_VERSION")).into_bytes();
-        let put = self.client.put_object().bucket(&self.bucket).key(CHECK_KEY).body(ByteStream::from(written.clone()));
+        let put = self.client.put_object().bucket(&self.bucket).key(CHECK_KEY).body(ByteStream::from_static(CHECK_BYTES));
         put.send().await.map_err(|error| self.failed("writing to", &error))?;
         let got = self.client.get_object().bucket(&self.bucket).key(CHECK_KEY).send().await;
         let got = got.map_err(|error| self.failed("reading from", &error))?.body.collect().await;
         let read = got.map_err(|error| self.failed("reading from", &error))?.into_bytes();
-        if read == written {
+        if read == CHECK_BYTES {
             Ok(())
         } else {
             Err(ViewError::Corrupt(format!("bucket {} gives back other bytes than it was given", self.bucket)))

@@ -182,18 +182,20 @@ impl<P: Projector> Worker<'_, P> {
     /// Works until it is told to end. What may pass is waited out.
     async fn run(&self) -> Result<(), ViewError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut at = None;
         while !self.until.is_cancelled() {
-            let mut advanced = false;
-            match self.follow(&mut advanced).await {
+            let before = at.clone();
+            match self.follow(&mut at).await {
                 Ok(Followed::End) => return Ok(()),
                 Ok(Followed::Elsewhere) => {}
                 Err(error) if error.is_transient() => {
                     self.telemetry.retried();
                     tracing::warn!(view = self.runner.projector.view(), partition = self.partition, %error, "trying again");
+                    self.measure_lag(at.as_ref()).await;
                 }
                 Err(error) => return Err(error),
             }
-            if advanced {
+            if at != before {
                 backoff.reset();
             }
             self.until.run_until_cancelled(backoff.wait()).await;
@@ -201,14 +203,27 @@ impl<P: Projector> Worker<'_, P> {
         Ok(())
     }
 
-    /// Applies what follows the watermark until the work ends or the watermark stands elsewhere.
-    async fn follow(&self, advanced: &mut bool) -> Result<Followed, ViewError> {
+    /// While nothing is applied the lag grows all the same.
+    async fn measure_lag(&self, at: Option<&Watermark>) {
+        let Some(Watermark { sequence, .. }) = at else { return };
+        if let Ok(Some(next)) = self.runner.log.get(&self.stream, sequence + 1).await
+            && let Ok(bounds) = self.runner.log.bounds(&self.stream).await
+        {
+            let batches = bounds.last.saturating_sub(*sequence);
+            self.telemetry.waiting(batches, &next, self.runner.clock.now_ms());
+        }
+    }
+
+    /// Applies what follows the watermark until the work ends or the watermark stands elsewhere. Keeps in `known` where
+    /// the view stood last.
+    async fn follow(&self, known: &mut Option<Watermark>) -> Result<Followed, ViewError> {
         let projector = &*self.runner.projector;
         let mut at = projector.watermark(self.partition).await?;
         self.check(&at).await?;
-        let mut reader =
-            Reader::open(&self.runner.log, &self.stream, at.sequence + 1, ReaderOptions::default()).await?;
+        let options = ReaderOptions::default();
+        let mut reader = Reader::open(&self.runner.log, &self.stream, at.sequence + 1, options).await?;
         loop {
+            *known = Some(at.clone());
             let arrived = tokio::select! {
                 biased;
                 () = self.until.cancelled() => return Ok(Followed::End),
@@ -225,7 +240,6 @@ impl<P: Projector> Worker<'_, P> {
                 tracing::info!(view, partition, %standing, %expected, "the view stands elsewhere: reading on from there");
                 return Ok(Followed::Elsewhere);
             }
-            *advanced |= expected != at;
             at = expected;
         }
     }

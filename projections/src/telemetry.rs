@@ -26,13 +26,9 @@ pub fn describe() {
     describe_gauge!(
         LAG_RECORDS,
         Unit::Count,
-        "outcomes in the log that the view has not applied (by the mean size of the batches read last)"
+        "outcomes in the log that the view has not applied, by the size of the batches read last"
     );
-    describe_gauge!(
-        LAG_SECONDS,
-        Unit::Seconds,
-        "age of the last applied batch when it was applied; 0 when nothing waits"
-    );
+    describe_gauge!(LAG_SECONDS, Unit::Seconds, "age of the oldest batch that waits, 0: none");
     describe_gauge!(WATERMARK, Unit::Count, "last sequence of EVT_p that the view has applied");
     describe_gauge!(STOPPED, Unit::Count, "1: the partition has stopped and somebody must mend it");
     describe_counter!(BATCHES, Unit::Count, "outcome batches applied");
@@ -90,6 +86,13 @@ impl Telemetry {
         let age_ms = now_ms.saturating_sub(last.stored_ms);
         self.lag_seconds.set(if last.behind == 0 { 0.0 } else { age_ms as f64 / 1000.0 });
         self.lag_records.set(last.behind as f64 * records as f64 / batches.len() as f64);
+    }
+
+    /// So many batches wait, the first of them is `next`.
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floats")]
+    pub(crate) fn waiting(&self, batches: u64, next: &Stored, now_ms: u64) {
+        self.lag_seconds.set(now_ms.saturating_sub(next.stored_ms) as f64 / 1000.0);
+        self.lag_records.set(batches as f64 * f64::from(next.records.unwrap_or(1)));
     }
 
     pub(crate) fn moved(&self) {

@@ -39,7 +39,9 @@ pub const OUTCOME_BATCH_SOURCES_MAX: usize = 64;
 /// Word lists that one outcome names; a text that touches more is decided by all of them.
 pub const OUTCOME_LISTS_MAX: usize = 8;
 /// A word list's name, in bytes.
-pub const LIST_NAME_BYTES_MAX: usize = 64;
+pub const LIST_NAME_BYTES_MAX: usize = 32;
+/// What an outcome holds beside its command and as much again (a replacement, members), in bytes.
+pub const OUTCOME_EXTRA_BYTES: usize = 400;
 
 /// Facts that a processor keeps of one partition, a remembered ref counting as one; it keeps more only while the Redis
 /// view is behind.
@@ -94,9 +96,10 @@ const _: () = assert!(TEXT_SCALARS_MAX * 4 < FRAME_BYTES_MAX, "every allowed tex
 const _: () = assert!(COMMAND_MEMBERS_MAX * USER_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX < COMMAND_BATCH_BYTES_MAX);
 const _: () = assert!(
-    4 * COMMAND_BATCH_BYTES_MAX <= OUTCOME_BATCH_BYTES_MAX,
+    2 * COMMAND_BATCH_BYTES_MAX + COMMAND_BATCH_RECORDS_MAX * OUTCOME_EXTRA_BYTES <= OUTCOME_BATCH_BYTES_MAX,
     "the outcomes of one full command batch always fit"
 );
+const _: () = assert!(OUTCOME_LISTS_MAX * (LIST_NAME_BYTES_MAX + 1) < OUTCOME_EXTRA_BYTES);
 const _: () = assert!(REFS_KEPT < REFS_RECENT_MAX);
 const _: () = assert!(COMMAND_AGE_MS_MAX < REFS_RECENT_MS, "what an outcome batch holds is within the recent refs of its end");
 const _: () = assert!(PUBLISH_RETRY_MS_MAX <= REFS_RECENT_MS, "a retried batch still finds its refs");

@@ -29,7 +29,9 @@ const { values: options } = parseArgs({
 
 const data = await mkdtemp(join(tmpdir(), "natter-page-"));
 await mkdir(options.out, { recursive: true });
-const natter = new Natter(options.natter, data, join(options.out, "natter.log"));
+const log = join(options.out, "natter.log");
+await rm(log, { force: true });
+const natter = new Natter(options.natter, data, log);
 let browser = null;
 let passed = 0;
 const failures = [];

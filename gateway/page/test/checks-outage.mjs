@@ -21,6 +21,7 @@ async function agree(ada, ben, conversation, texts) {
     const rows = await ada.messages();
     return rows.every(({ seq }) => seq > 0) && texts.every((text) => rows.some((row) => row.text === text));
   });
+  await until("the history has everything too", async () => (await ben.history(conversation)).length >= (await ada.messages()).length);
   const history = await ben.history(conversation);
   for (const text of texts) assert.equal(history.filter((message) => message.text === text).length, 1, `${text} is stored once`);
   const wanted = history.map(({ seq, text }) => `${seq} ${text}`);
@@ -70,7 +71,7 @@ export const checks = {
     await agree(ada, ben, conversation, ["did you get this?"]);
   },
 
-  "many restarts while both sides write": async (t) => {
+  "a restart and a kill while both sides write": async (t) => {
     const { ada, ben, conversation } = await pair(t, "Stormy");
     const [own, others] = [numbered("from the page", 24), numbered("from elsewhere", 24)];
     const writing = (async () => {
@@ -82,8 +83,9 @@ export const checks = {
     const elsewhere = (async () => {
       for (const text of others) await ben.send(conversation, text);
     })();
-    for (let n = 0; n < 2; n += 1) {
-      await t.natter.stop();
+    for (const signal of ["SIGTERM", "SIGKILL"]) {
+      await until("there is something to lose", async () => (await ada.messages()).length > 3);
+      await t.natter.stop(signal);
       await t.natter.start();
     }
     await Promise.all([writing, elsewhere]);

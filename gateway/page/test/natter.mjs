@@ -6,6 +6,8 @@ import { closeSync, openSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 
+import { minimumOfAll, see } from "../positions.js";
+
 const TENANT = "demo";
 /** The first start on a bare machine fetches the backends. */
 const START_MS = 600_000;
@@ -35,11 +37,11 @@ export class Natter {
     this.port = Number(new URL(ready.http).port);
   }
 
-  /** Asks it to stop and waits until it did. */
-  async stop() {
-    if (!this.child || this.child.exitCode !== null) return;
+  /** Asks it to stop (or ends it, by `SIGKILL`) and waits until it did. */
+  async stop(signal = "SIGTERM") {
+    if (!this.child || this.child.exitCode !== null || this.child.signalCode !== null) return;
     const ended = once(this.child, "exit");
-    this.child.kill("SIGTERM");
+    this.child.kill(signal);
     const timer = setTimeout(() => this.child.kill("SIGKILL"), STOP_MS);
     await ended;
     clearTimeout(timer);
@@ -76,7 +78,7 @@ const away = (error) => ({ error: { code: "network", message: String(error.cause
 
 class User {
   constructor(natter, token) {
-    Object.assign(this, { natter, token });
+    Object.assign(this, { natter, token, seen: {} });
   }
 
   /** A command; its answer. While it is refused for the moment, or there is nobody to talk to, it is sent again. */
@@ -85,7 +87,10 @@ class User {
     for (let tries = 0; tries < TRIES_MAX; tries += 1) {
       const body = JSON.stringify({ id: "1", cmd, ref, ...(tries > 0 ? { resend: true } : {}), ...fields });
       const reply = await this.#fetch("v1/commands", { method: "POST", body }).catch(away);
-      if (reply.ok) return reply.ok;
+      if (reply.ok) {
+        this.seen = see(this.seen, reply.ok.position);
+        return reply.ok;
+      }
       if (!reply.error?.retry_after_ms) throw new Error(`${cmd}: ${JSON.stringify(reply)}`);
       await new Promise((resolve) => setTimeout(resolve, reply.error.retry_after_ms));
     }
@@ -102,16 +107,23 @@ class User {
     for (let more = true; more;) {
       const after = messages.at(-1)?.seq ?? 0;
       const page = await this.get(`v1/conversations/${conversation}/messages?after=${after}&limit=200`);
-      if (!page.messages) throw new Error(JSON.stringify(page));
       messages.push(...page.messages);
       more = page.more_after;
     }
     return messages;
   }
 
-  /** A read. */
-  get(path) {
-    return this.#fetch(path);
+  /** A read that shows at least what this user's commands did; asked again while the view has not come so far. */
+  async get(path) {
+    const minimum = minimumOfAll(this.seen);
+    const wish = minimum ? `${path.includes("?") ? "&" : "?"}min_position=${minimum}` : "";
+    for (let tries = 0; tries < TRIES_MAX; tries += 1) {
+      const answer = await this.#fetch(path + wish);
+      if (!answer.error) return answer;
+      if (!answer.error.retry_after_ms) throw new Error(`${path}: ${JSON.stringify(answer)}`);
+      await new Promise((resolve) => setTimeout(resolve, answer.error.retry_after_ms));
+    }
+    throw new Error(`${path}: refused for too long`);
   }
 
   async #fetch(path, options = {}) {

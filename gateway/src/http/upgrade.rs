@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use super::answer::Refused;
 use crate::auth::{Identity, SUBPROTOCOL, offers_subprotocol, origin_allowed};
 use crate::gateway::Gateway;
+use crate::serve::Place;
 use crate::socket;
 
 /// Checks origin and token, and makes the connection a session.
@@ -40,8 +41,12 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
     if speaks_ours {
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
+    let place = request.extensions_mut().remove::<Place>();
     let sockets = gateway.sockets.clone();
-    sockets.spawn(run(gateway, upgraded, identity));
+    sockets.spawn(async move {
+        run(gateway, upgraded, identity).await;
+        drop(place);
+    });
     Ok(response)
 }
 

@@ -226,7 +226,7 @@ mod tests {
     fn a_batch_is_bounded_by_bytes_and_a_single_command_always_fits() {
         let (mut lane, now) = (lane(), Instant::now());
         for waiter in 0..5 {
-            assert!(lane.push(&[0; 64 * 1024], waiter, now).is_ok());
+            assert!(lane.push(&vec![0; 64 * 1024], waiter, now).is_ok());
         }
         let sizes: Vec<_> = std::iter::from_fn(|| lane.take()).map(|out| (out.records, out.bytes.len())).collect();
         assert_eq!(sizes.iter().map(|(records, _)| *records).collect::<Vec<_>>(), [3, 2]);

@@ -21,6 +21,7 @@ const KEYS: &[(&str, &str, Type)] = &[
     ("clickhouse", "url", Type::Text),
     ("clickhouse", "user", Type::Text),
     ("clickhouse", "password", Type::Text),
+    ("clickhouse", "database", Type::Text),
     ("s3", "endpoint", Type::Text),
     ("s3", "region", Type::Text),
     ("s3", "bucket", Type::Text),
@@ -36,24 +37,28 @@ const KEYS: &[(&str, &str, Type)] = &[
     ("telemetry", "listen", Type::Text),
 ];
 
-/// Names what is unknown or of the wrong type.
-pub(super) fn check(table: &Table, problems: &mut Vec<String>) {
-    for (section, value) in table {
-        if !KEYS.iter().any(|(known, ..)| known == section) {
+/// Names what is unknown or of the wrong type, and takes it out: the rest is still worth checking.
+pub(super) fn check(table: &mut Table, problems: &mut Vec<String>) {
+    table.retain(|section, value| {
+        if !sections().contains(&section) {
             problems.push(format!("unknown section `{section}`; there are {}", sections().join(", ")));
-            continue;
+            return false;
         }
         let Value::Table(keys) = value else {
             problems.push(format!("`{section}` is a section, not a value"));
-            continue;
+            return false;
         };
-        for (key, value) in keys {
-            match KEYS.iter().find(|(known, name, _)| known == section && name == key) {
-                None => problems.push(format!("unknown key `{section}.{key}`")),
-                Some((.., kind)) => problems.extend(mismatch(*kind, value).map(|is| format!("{section}.{key} {is}"))),
-            }
-        }
-    }
+        keys.retain(|key, value| {
+            let problem = match KEYS.iter().find(|(known, name, _)| known == section && name == key) {
+                None => Some(format!("unknown key `{section}.{key}`; there are {}", keys_of(section).join(", "))),
+                Some((.., kind)) => mismatch(*kind, value).map(|is| format!("{section}.{key} {is}")),
+            };
+            let is_fine = problem.is_none();
+            problems.extend(problem);
+            is_fine
+        });
+        true
+    });
 }
 
 /// Puts `NATTER_<SECTION>_<KEY>` over what the file says.
@@ -62,7 +67,9 @@ pub(super) fn take_environment(
     environment: impl IntoIterator<Item = (String, String)>,
     problems: &mut Vec<String>,
 ) {
-    for (variable, text) in environment {
+    // Others that begin with NATTER_ are not ours to judge: orchestrators make some from the names of services. An empty one is
+    // one that a compose file passes on and nobody set.
+    for (variable, text) in environment.into_iter().filter(|(_, text)| !text.is_empty()) {
         let Some((section, key, kind)) = KEYS.iter().find(|(section, key, _)| variable == name(section, key)) else {
             continue;
         };
@@ -98,6 +105,10 @@ fn sections() -> Vec<&'static str> {
     sections
 }
 
+fn keys_of(section: &str) -> Vec<&'static str> {
+    KEYS.iter().filter(|(of, ..)| *of == section).map(|(_, key, _)| *key).collect()
+}
+
 fn mismatch(kind: Type, value: &Value) -> Option<String> {
     let (fits, wanted) = match kind {
         Type::Text => (value.is_str(), "a text"),
@@ -110,4 +121,25 @@ fn mismatch(kind: Type, value: &Value) -> Option<String> {
 
 fn texts<'a>(values: impl IntoIterator<Item = &'a Value>) -> bool {
     values.into_iter().all(Value::is_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// The keys that serde names when it meets one that it does not know.
+    fn taken(text: &str) -> Vec<String> {
+        let refused = text.parse::<Table>().unwrap().try_into::<Config>().unwrap_err().to_string();
+        let (_, expected) = refused.split_once("expected").unwrap();
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_table_of_keys_is_what_the_structs_take() {
+        assert_eq!(taken("nothing = 1"), sections());
+        for section in sections() {
+            assert_eq!(taken(&format!("[{section}]\nnothing = 1")), keys_of(section), "{section}");
+        }
+    }
 }

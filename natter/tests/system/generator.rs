@@ -139,8 +139,7 @@ impl Generator {
         let (body, decision, origin) = match (self.random.below(100), room) {
             (0..=2, _) => self.update_user(),
             (3, _) => self.set_policy(),
-            (4..=9, _) => self.create(&tenant, &sender),
-            (_, None) => self.create(&tenant, &sender),
+            (4..=9, _) | (_, None) => self.create(&tenant, &sender),
             (_, Some(room)) => self.in_room(room, &sender),
         };
         self.refs += 1;
@@ -175,14 +174,14 @@ impl Generator {
     fn create(&mut self, tenant: &Tenant, sender: &UserId) -> (Body, Decision, Origin) {
         let known = self.model.conversations.len();
         if known >= CONVERSATIONS && !self.random.one_in(40) {
-            return self.rejected(Body::CreateDirect { peer: sender.clone() });
+            return Self::rejected(Body::CreateDirect { peer: sender.clone() });
         }
         let conversation = ConversationId::from_raw(self.ids.next(Slot::from_bits(u64::from(self.partition))));
         let others: Vec<_> = self.users.iter().filter(|user| *user != sender).cloned().collect();
         if self.random.one_in(3) {
             let peer = self.random.pick(&others).clone();
             if self.model.direct(tenant, sender, &peer).is_some() {
-                return self.rejected(Body::CreateDirect { peer });
+                return Self::rejected(Body::CreateDirect { peer });
             }
             let members = vec![peer.clone()];
             return (
@@ -213,7 +212,7 @@ impl Generator {
                     Origin::Client,
                 );
             }
-            return self.rejected(body);
+            return Self::rejected(body);
         }
         let is_group = room.fact.kind == Kind::Group;
         match self.random.below(20) {
@@ -268,7 +267,7 @@ impl Generator {
         (Body::Send { conversation: Address::Id(conversation), text }, Decision::Accepted(sent), origin)
     }
 
-    fn rejected(&self, body: Body) -> (Body, Decision, Origin) {
+    fn rejected(body: Body) -> (Body, Decision, Origin) {
         (body, Decision::Rejected(Rejection::new(ErrorCode::NotMember, "no")), Origin::Client)
     }
 

@@ -37,7 +37,7 @@ pub struct Model {
 }
 
 /// One outcome in its place.
-struct At<'a> {
+struct Happened<'a> {
     position: Position,
     at_ms: u64,
     command: &'a Command,
@@ -78,7 +78,7 @@ impl Model {
             Origin::Import(line) => line.at_ms,
             _ => stored_ms,
         };
-        let at = At { position, at_ms, command, accepted };
+        let at = Happened { position, at_ms, command, accepted };
         if matches!(
             accepted,
             Accepted::Existing { .. }
@@ -98,18 +98,22 @@ impl Model {
         }
     }
 
-    fn happened(&mut self, at: &At<'_>) {
+    fn happened(&mut self, at: &Happened<'_>) {
         let (command, sender) = (at.command, &at.command.sender);
         match at.accepted {
             Accepted::Created { conversation, members } => {
                 let mut room = Room::made(at, members);
                 room.enter(sender, Role::Owner, 0, at.at_ms);
-                members.iter().for_each(|user| room.enter(user, Role::Member, 0, at.at_ms));
+                for user in members {
+                    room.enter(user, Role::Member, 0, at.at_ms);
+                }
                 self.conversations.insert(*conversation, room);
             }
             Accepted::Added { conversation, members, seq, .. } => {
                 let room = self.conversations.get_mut(conversation).unwrap();
-                members.iter().for_each(|user| room.enter(user, Role::Member, *seq, at.at_ms));
+                for user in members {
+                    room.enter(user, Role::Member, *seq, at.at_ms);
+                }
             }
             Accepted::Joined { conversation, seq, .. } => {
                 self.conversations.get_mut(conversation).unwrap().enter(sender, Role::Member, *seq, at.at_ms);
@@ -136,7 +140,7 @@ impl Model {
     }
 
     /// Lines of imports, and refs of everything else that has one.
-    fn remembers(&mut self, at: &At<'_>, log_ms: u64) {
+    fn remembers(&mut self, at: &Happened<'_>, log_ms: u64) {
         let (tenant, sender) = (&at.command.tenant, &at.command.sender);
         if let Origin::Import(line) = &at.command.origin {
             match at.accepted {
@@ -176,7 +180,7 @@ impl Model {
 }
 
 impl Room {
-    fn made(at: &At<'_>, members: &[UserId]) -> Self {
+    fn made(at: &Happened<'_>, members: &[UserId]) -> Self {
         let (kind, visibility, peer, name, external) = match &at.command.body {
             Body::CreateGroup { visibility, name, external, .. } => {
                 (Kind::Group, *visibility, None, name.clone(), external.clone())
@@ -200,7 +204,7 @@ impl Room {
         self.cursors.insert(user.clone(), seq);
     }
 
-    fn sent(&mut self, at: &At<'_>) {
+    fn sent(&mut self, at: &Happened<'_>) {
         let (Accepted::Sent { message, seq, replacement, .. }, Body::Send { text, .. }) =
             (at.accepted, &at.command.body)
         else {

@@ -7,25 +7,20 @@ use natter::backends::Backend;
 use natter_nats::clock::SystemClock;
 use natter_nats::{Log, LogConfig, LogId, OutcomeWrite, Stored};
 use natter_projections::error::ViewError;
-use natter_projections::facts::{Fact, FactKey, Refs, load};
-use natter_projections::redis::inbox::Seen;
-use natter_projections::redis::{
-    Redis, RedisProjector, Waiting, addresses, inbox, members, messages, users, watermark,
-};
+use natter_projections::facts::{FactKey, load};
+use natter_projections::redis::{Redis, RedisProjector, Waiting, inbox, watermark};
 use natter_projections::runner::{Projector, Runner, Steps};
 use natter_projections::watermark::Watermark;
-use natter_schemas::command::Kind;
 use natter_schemas::id::ConversationId;
 use natter_schemas::limits::{HOT_MESSAGES, REFS_KEPT};
-use natter_schemas::names::{ExternalId, UserId};
+use natter_schemas::names::UserId;
 use natter_schemas::position::Position;
-use natter_schemas::wire::reads::Message;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::generator::Generator;
-use crate::model::Room;
 use crate::servers::Servers;
+use crate::shown::assert_shows;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -35,190 +30,6 @@ fn log_id(digit: char) -> LogId {
 
 async fn apply(projector: &RedisProjector, log: &LogId, partition: u16, after: u64, batches: &[Stored]) -> Watermark {
     projector.apply(Steps { log, partition, after, batches }).await.unwrap()
-}
-
-/// As `reader` sees it: refs are the sender's own.
-fn seen_by(reader: &UserId, message: &Message) -> Message {
-    let mut message = message.clone();
-    message.reference = message.reference.filter(|_| message.sender == *reader);
-    message
-}
-
-fn expected_seen(id: ConversationId, room: &Room, user: &UserId) -> Seen {
-    let row = natter_projections::redis::conversations::Row {
-        conversation: id,
-        fact: room.fact.clone(),
-        name: room.name.clone(),
-        last_seq: room.messages.len() as u64,
-        member_count: u32::try_from(room.members.len()).unwrap(),
-        version: room.version,
-        active_at_ms: room.active_at_ms,
-    };
-    let membership = room.members.get(user).map(|(role, at)| members::Membership { role: *role, joined_at_ms: *at });
-    Seen {
-        row,
-        last_message: room.messages.last().map(|message| seen_by(user, message)),
-        membership,
-        read_seq: room.cursors.get(user).copied().unwrap_or(0),
-    }
-}
-
-/// Every reader against the model, after the batch at `sequence`.
-async fn assert_shows(redis: &Redis, generator: &Generator, sequence: u64) {
-    for (id, room) in &generator.model.conversations {
-        assert_room(redis, generator, *id, room).await;
-    }
-    assert_users(redis, generator).await;
-    assert_facts(redis, generator, sequence).await;
-}
-
-async fn assert_room(redis: &Redis, generator: &Generator, id: ConversationId, room: &Room) {
-    let (partition, last) = (generator.partition, room.messages.len() as u64);
-    let first_hot = (last + 1).saturating_sub(HOT_MESSAGES as u64).max(1);
-    for user in &generator.users {
-        let (_, seen) = inbox::conversation(redis, partition, id, user).await.unwrap();
-        assert_eq!(seen, Some(expected_seen(id, room, user)));
-        let (_, is_member) = members::is_member(redis, partition, id, user).await.unwrap();
-        assert_eq!(is_member, room.members.contains_key(user));
-    }
-    let reader = &generator.users[0];
-    let middle = last / 2;
-    for (from, to) in [
-        (1, u64::from(u32::MAX)),
-        (last.saturating_sub(9).max(1), last),
-        (middle.max(1), middle + 5),
-        (last + 1, last + 9),
-    ] {
-        let hot = messages::hot(redis, partition, id, from..=to, reader).await.unwrap();
-        assert_eq!((hot.last_seq, hot.first_hot_seq), (last, first_hot));
-        let asked = |message: &&Message| message.seq >= from.max(first_hot) && message.seq <= to;
-        let expected: Vec<_> = room.messages.iter().filter(asked).map(|message| seen_by(reader, message)).collect();
-        assert_eq!(hot.messages, expected, "seqs {from} to {to} of {last}");
-    }
-    let mut after = None;
-    let mut found = Vec::new();
-    loop {
-        let page = members::page(redis, partition, id, after.as_ref(), 3).await.unwrap();
-        assert_eq!(page.member_count, u32::try_from(room.members.len()).unwrap());
-        after = page.members.last().map(|member| member.user.clone());
-        let is_last = page.members.len() < 3;
-        found.extend(
-            page.members
-                .into_iter()
-                .map(|member| (member.user, (member.membership.role, member.membership.joined_at_ms), member.read_seq)),
-        );
-        if is_last {
-            break;
-        }
-    }
-    let expected = room.members.iter().map(|(user, member)| (user.clone(), *member, room.cursors[user]));
-    assert_eq!(found, expected.collect::<Vec<_>>());
-    if let Some(external) = &room.fact.external {
-        let found = addresses::external(redis, partition, &room.fact.tenant, external).await.unwrap();
-        assert_eq!(found.1, Some(id));
-    }
-}
-
-async fn assert_users(redis: &Redis, generator: &Generator) {
-    let (partition, model) = (generator.partition, &generator.model);
-    for tenant in &generator.tenants {
-        let (_, names) = users::names(redis, partition, tenant, &generator.users).await.unwrap();
-        let expected = generator.users.iter().map(|user| model.names.get(&(tenant.clone(), user.clone())).cloned());
-        assert_eq!(names, expected.collect::<Vec<_>>());
-        for user in &generator.users {
-            let mut expected: Vec<_> = model
-                .conversations
-                .iter()
-                .filter(|(_, room)| room.fact.tenant == *tenant && room.members.contains_key(user))
-                .map(|(id, room)| expected_seen(*id, room, user))
-                .collect();
-            let (_, ids) = inbox::memberships(redis, partition, tenant, user).await.unwrap();
-            assert_eq!(ids, expected.iter().map(|seen| seen.row.conversation).collect::<Vec<_>>());
-            expected.sort_by_key(|seen| std::cmp::Reverse((seen.row.active_at_ms, seen.row.conversation)));
-            let mut found = Vec::new();
-            loop {
-                let after = found.last().map(|seen: &Seen| (seen.row.active_at_ms, seen.row.conversation));
-                let page = inbox::page(redis, partition, tenant, user, after, 4).await.unwrap();
-                assert_eq!(page.total, expected.len());
-                let is_last = page.conversations.len() < 4;
-                found.extend(page.conversations);
-                if is_last {
-                    break;
-                }
-            }
-            assert_eq!(found, expected, "conversations of {user} in {tenant}");
-        }
-    }
-}
-
-async fn assert_facts(redis: &Redis, generator: &Generator, sequence: u64) {
-    let model = &generator.model;
-    let mut expected: Vec<(FactKey, Option<Fact>)> = Vec::new();
-    for (id, room) in &model.conversations {
-        let (tenant, last) = (&room.fact.tenant, room.messages.len() as u64);
-        expected.push((FactKey::Conversation(*id), Some(Fact::Conversation(room.fact.clone()))));
-        expected.push((FactKey::Head(*id), (last > 0).then_some(Fact::Head(last))));
-        let count = u32::try_from(room.members.len()).unwrap();
-        expected.push((FactKey::MemberCount(*id), Some(Fact::MemberCount(count))));
-        for user in &generator.users {
-            let role = room.members.get(user).map(|(role, _)| Fact::Member(*role));
-            expected.push((FactKey::Member(*id, user.clone()), role));
-            let cursor = room.cursors.get(user).map(|seq| Fact::Cursor(*seq));
-            expected.push((FactKey::Cursor(*id, user.clone()), cursor));
-        }
-        if let Some(external) = &room.fact.external {
-            expected.push((FactKey::External(tenant.clone(), external.clone()), Some(Fact::Address(*id))));
-        }
-        if let (Kind::Direct, Some(peer)) = (room.fact.kind, &room.fact.peer) {
-            expected.push((FactKey::direct(tenant, peer, &room.fact.creator), Some(Fact::Address(*id))));
-        }
-    }
-    expected.extend(
-        model
-            .conversation_lines
-            .iter()
-            .map(|((id, source), line)| (FactKey::ConversationLine(*id, *source), Some(Fact::Line(*line)))),
-    );
-    expected.extend(model.user_lines.iter().map(|((tenant, user, source), line)| {
-        (FactKey::UserLine(tenant.clone(), user.clone(), *source), Some(Fact::Line(*line)))
-    }));
-    expected.extend(
-        generator
-            .tenants
-            .iter()
-            .map(|tenant| (FactKey::Policy(tenant.clone()), model.policies.get(tenant).copied().map(Fact::Policy))),
-    );
-    expected.push((FactKey::External(generator.tenants[0].clone(), ExternalId::try_from("none").unwrap()), None));
-    // In another order than they lie in, so that places matter.
-    expected.sort_by_key(|(key, _)| {
-        natter_schemas::event::content_hash(&natter_schemas::command::Body::UpdateUser {
-            name: natter_schemas::names::DisplayName::trusted(&format!("{key:?}")),
-        })
-    });
-    let refs: Vec<_> = model.refs.iter().collect();
-    let mut keys: Vec<_> = expected.iter().map(|(key, _)| key.clone()).collect();
-    keys.extend(
-        refs.iter().map(|((tenant, user, scope), _)| FactKey::Refs(tenant.clone(), user.clone(), scope.clone())),
-    );
-    let loaded = load(redis, generator.partition, &keys).await.unwrap();
-    assert_eq!((loaded.log, loaded.watermark), (Some(log_id('a')), sequence));
-    for ((key, value), found) in expected.iter().zip(&loaded.values) {
-        assert_eq!(found, value, "{key:?}");
-    }
-    for ((key, whole), found) in refs.iter().zip(&loaded.values[expected.len()..]) {
-        let Some(Fact::Refs(found)) = found else { panic!("{key:?}: {found:?}") };
-        assert_same_refs(found, whole, generator.log_ms());
-    }
-}
-
-/// What is visible is the same, however much of the rest is still there.
-fn assert_same_refs(found: &Refs, whole: &Refs, log_ms: u64) {
-    for log_ms in [log_ms, log_ms + 60_000, log_ms + 200_000] {
-        assert_eq!(found.recent(log_ms), whole.recent(log_ms));
-        for entry in &whole.0 {
-            assert_eq!(found.find(&entry.reference, log_ms), whole.find(&entry.reference, log_ms));
-        }
-    }
 }
 
 /// Invariants 5 and 13: the views show what folding the log in plain Rust shows, at every position looked at and
@@ -245,7 +56,7 @@ async fn views_show_what_the_log_comes_to() {
             assert_eq!(apply(&projector, &log, partition, after, &batches).await, Watermark::new(log.clone(), last));
             after = last;
             println!("seed {seed}, round {round}: {after} batches");
-            assert_shows(&redis, &generator, after).await;
+            assert_shows(&redis, &generator, &log).await;
         }
     }
 }
@@ -277,7 +88,7 @@ async fn a_stale_projector_writes_nothing() {
     }
     assert_eq!(apply(&projector, &log, 0, 9, &batches[..1]).await, stands);
     assert_eq!(apply(&projector, &log_id('b'), 0, 6, &batches[..1]).await, stands);
-    assert_shows(&redis, &generator, 6).await;
+    assert_shows(&redis, &generator, &log).await;
 }
 
 /// Invariant 13: lists have bounds, whatever the number of messages.
@@ -301,7 +112,7 @@ async fn what_is_kept_does_not_grow_with_messages() {
             sizes.push(lengths(&servers).await);
         }
     }
-    assert_shows(&redis, &generator, generator.sequence()).await;
+    assert_shows(&redis, &generator, &log).await;
     let recent_max = 4 * 900;
     for (messages, refs) in sizes {
         assert!(messages <= (HOT_MESSAGES + 50) as u64, "{messages} messages in a list");
@@ -371,10 +182,7 @@ impl Written {
     }
 
     async fn assert_shows(&self, redis: &Redis) {
-        for (id, room) in &self.generator.model.conversations {
-            assert_room(redis, &self.generator, *id, room).await;
-        }
-        assert_users(redis, &self.generator).await;
+        assert_shows(redis, &self.generator, self.log.id()).await;
     }
 }
 
@@ -558,7 +366,7 @@ async fn a_view_that_was_half_written_is_completed() {
         .await
         .unwrap();
     apply(&projector, &log, 0, 3, &batches[3..]).await;
-    assert_shows(&redis, &generator, 8).await;
+    assert_shows(&redis, &generator, &log).await;
 }
 
 /// A Redis Cluster of one node that has every slot: the other code path of the client, with the same keys and scripts.
@@ -572,7 +380,7 @@ async fn a_cluster_does_as_well() {
     let mut generator = Generator::new(51, 3);
     let batches: Vec<_> = (0..5).map(|_| generator.batch(80)).collect();
     apply(&projector, &log, 3, 0, &batches).await;
-    assert_shows(&redis, &generator, 5).await;
+    assert_shows(&redis, &generator, &log).await;
 }
 
 struct ClusterNode {

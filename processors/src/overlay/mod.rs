@@ -6,6 +6,7 @@
 //! found below it (Redis woke up in the past) makes the worker read the outcomes between from the log first.
 
 mod entry;
+mod names;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,11 +20,13 @@ use natter_schemas::names::Ref;
 use crate::decide::Facts;
 use crate::decide::facts::Remembered;
 use entry::{Entry, Value};
+use names::Names;
 
 /// The facts that a worker keeps.
 #[derive(Debug)]
 pub struct Overlay {
     entries: HashMap<FactKey, Entry>,
+    names: Names,
     floor: u64,
     /// Facts and remembered refs in it.
     weight: usize,
@@ -37,7 +40,15 @@ pub struct Overlay {
 impl Overlay {
     /// Knows nothing of what happened up to `floor`. Keeps about `weight_max` facts, and more only while a view is behind.
     pub fn above(floor: u64, weight_max: usize) -> Self {
-        Self { entries: HashMap::new(), floor, weight: 0, weight_max, sweep_at: weight_max, round: 1 }
+        Self {
+            entries: HashMap::new(),
+            names: Names::default(),
+            floor,
+            weight: 0,
+            weight_max,
+            sweep_at: weight_max,
+            round: 1,
+        }
     }
 
     /// Every change after this sequence is here.
@@ -85,7 +96,7 @@ impl Overlay {
     /// Takes in what a view has under `key`. The view's watermark must not be below [`Overlay::floor`].
     pub fn settle(&mut self, key: FactKey, loaded: Option<Fact>) {
         let round = self.round;
-        match self.entries.entry(key) {
+        match self.entries.entry(self.names.shared(key)) {
             Place::Vacant(place) => {
                 let entry = Entry::known(loaded, 0, round);
                 self.weight += entry.weight();
@@ -111,19 +122,25 @@ impl Overlay {
 
     fn apply(&mut self, change: Change, sequence: u64) {
         match change {
-            Change::Set(key, fact) => {
-                let entry = self.entry(key, |_| false);
-                entry.value = Value::known(fact);
-                entry.changed = sequence;
-                self.weight += entry.weight();
-            }
-            Change::PushRef(key, reference) => {
-                let entry = self.entry(key, |overlay| overlay);
-                entry.push(reference);
-                entry.changed = sequence;
-                self.weight += entry.weight();
-            }
+            Change::Set(key, fact) => self.change(key, sequence, |entry| entry.value = Value::known(fact)),
+            Change::PushRef(key, reference) => self.change(key, sequence, |entry| entry.push(reference)),
         }
+    }
+
+    fn change(&mut self, key: FactKey, sequence: u64, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            self.weight -= entry.weight();
+            change(entry);
+            entry.changed = sequence;
+            self.weight += entry.weight();
+            return;
+        }
+        let mut entry =
+            if self.is_complete(&key) { Entry::known(None, sequence, self.round) } else { Entry::unknown(self.round) };
+        change(&mut entry);
+        entry.changed = sequence;
+        self.weight += entry.weight();
+        self.entries.insert(self.names.shared(key), entry);
     }
 
     /// Puts what happened between `older`'s floor and this one's under it. `older` holds exactly those events.
@@ -165,6 +182,7 @@ impl Overlay {
                 !forget
             });
         }
+        self.names = Names::default();
         self.sweep_at = self.weight_max.max(self.weight + self.weight_max / 4);
     }
 

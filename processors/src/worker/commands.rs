@@ -4,7 +4,7 @@ use natter_nats::Stored;
 use natter_schemas::codec::{CodecError, CommandBatch};
 use natter_schemas::command::{Command, Origin};
 use natter_schemas::limits::{
-    COMMAND_AGE_MS_MAX, COMMAND_BATCH_RECORDS_MAX, OUTCOME_BATCH_BYTES_MAX, OUTCOME_BATCH_SOURCES_MAX,
+    COMMAND_AGE_MS_MAX, OUTCOME_BATCH_BYTES_MAX, OUTCOME_BATCH_SOURCES_MAX, OUTCOME_EXTRA_BYTES,
 };
 
 use crate::error::Halt;
@@ -56,25 +56,24 @@ impl StoredCommands {
 #[derive(Debug, Default)]
 pub struct Group {
     batches: Vec<StoredCommands>,
-    bytes: usize,
+    outcome_bytes: usize,
 }
 
 impl Group {
     /// Whether `batch` may come into this group.
     ///
-    /// Outcomes are at most four times their commands, and a group's log time spans so little that every ref of it is among
-    /// the recent ones at its end.
+    /// Their outcomes fit into one batch, and their log time spans so little that every ref of the group is among the recent
+    /// ones at its end.
     pub fn takes(&self, batch: &StoredCommands) -> bool {
         let Some(first) = self.batches.first() else { return true };
         self.batches.len() < OUTCOME_BATCH_SOURCES_MAX
-            && 4 * (self.bytes + batch.bytes) <= OUTCOME_BATCH_BYTES_MAX
-            && self.records() + batch.commands.len() <= OUTCOME_BATCH_SOURCES_MAX * COMMAND_BATCH_RECORDS_MAX
+            && self.outcome_bytes() + outcome_bytes(batch) <= OUTCOME_BATCH_BYTES_MAX
             && batch.stored_ms.saturating_sub(first.stored_ms) <= COMMAND_AGE_MS_MAX
     }
 
     /// Takes a batch in.
     pub fn push(&mut self, batch: StoredCommands) {
-        self.bytes += batch.bytes;
+        self.outcome_bytes += outcome_bytes(&batch);
         self.batches.push(batch);
     }
 
@@ -83,14 +82,9 @@ impl Group {
         self.batches.is_empty()
     }
 
-    /// Bytes in it.
-    pub const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Commands in it.
-    pub fn records(&self) -> usize {
-        self.batches.iter().map(|batch| batch.commands.len()).sum()
+    /// Bytes that its outcomes take at most.
+    pub const fn outcome_bytes(&self) -> usize {
+        self.outcome_bytes
     }
 
     /// The batches.
@@ -102,4 +96,8 @@ impl Group {
     pub fn into_batches(self) -> Vec<StoredCommands> {
         self.batches
     }
+}
+
+const fn outcome_bytes(batch: &StoredCommands) -> usize {
+    2 * batch.bytes + batch.commands.len() * OUTCOME_EXTRA_BYTES
 }

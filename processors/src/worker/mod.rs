@@ -89,7 +89,7 @@ impl<S: Surroundings> Worker<S> {
                 }
                 group.push(batch);
             }
-            let enough = 8 * group.bytes() >= OUTCOME_BATCH_BYTES_MAX;
+            let enough = 2 * group.outcome_bytes() >= OUTCOME_BATCH_BYTES_MAX;
             if !group.is_empty() && (enough || !self.writing) {
                 return Ok(group);
             }

@@ -8,8 +8,11 @@ use tokio::time::timeout;
 
 use crate::error::ViewError;
 
-/// Longer than any query of natter's own takes; a server that hangs must not hang a partition.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Longer than any read that somebody waits for takes. A history that hangs must cost a reader no more than this, and a
+/// processor with a resend in its batch no more than twice this.
+const READ_WITHIN: Duration = Duration::from_secs(2);
+/// Inserts, changes of the schema and looks over a whole table: nobody waits for these but a projector.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where the history is.
 #[derive(Clone)]
@@ -58,9 +61,20 @@ impl ClickHouse {
         &self.database
     }
 
+    /// The database of the tables.
+    pub fn store(&self) -> String {
+        format!("{}_store", self.database)
+    }
+
     /// A table's full name, such as `natter_store.events`.
     pub fn table(&self, name: &str) -> String {
-        format!("{}_store.{name}", self.database)
+        format!("{}.{name}", self.store())
+    }
+
+    /// What to do when the history is of another log.
+    pub(super) fn mend(&self) -> String {
+        let (views, store) = (self.views(), self.store());
+        format!("drop the databases {views} and {store} in ClickHouse and start the projector again; it fills them from the log")
     }
 
     /// Asks whether the server is there.
@@ -68,27 +82,43 @@ impl ClickHouse {
     /// # Errors
     /// Transient.
     pub async fn ping(&self) -> Result<(), ViewError> {
-        within("asking ClickHouse for 1", self.client.query("SELECT 1").fetch_one::<u8>()).await.map(drop)
+        read("asking ClickHouse for 1", self.client.query("SELECT 1").fetch_one::<u8>()).await.map(drop)
     }
 
     /// Runs a statement that answers nothing.
     ///
     /// # Errors
     /// Transient, with ClickHouse's words.
-    pub async fn execute(&self, doing: &str, sql: &str) -> Result<(), ViewError> {
+    pub(super) async fn execute(&self, doing: &str, sql: &str) -> Result<(), ViewError> {
         // The crate reads `?` as a parameter.
-        within(doing, self.client.query(&sql.replace('?', "??")).execute()).await
+        write(doing, self.client.query(&sql.replace('?', "??")).execute()).await
     }
 }
 
-/// The answer, within bounded time.
-pub async fn within<T>(
+/// The answer to what somebody waits for.
+pub(super) async fn read<T>(
     doing: &str,
     asked: impl Future<Output = Result<T, clickhouse::error::Error>>,
 ) -> Result<T, ViewError> {
-    match timeout(ANSWER_WITHIN, asked).await {
+    within(READ_WITHIN, doing, asked).await
+}
+
+/// The answer to what may take its time.
+pub(super) async fn write<T>(
+    doing: &str,
+    asked: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, ViewError> {
+    within(WRITE_WITHIN, doing, asked).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    doing: &str,
+    asked: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, ViewError> {
+    match timeout(patience, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(ViewError::transient(doing, error)),
-        Err(_) => Err(ViewError::transient(doing, format!("no answer within {} s", ANSWER_WITHIN.as_secs()))),
+        Err(_) => Err(ViewError::transient(doing, format_args!("no answer within {} s", patience.as_secs()))),
     }
 }

@@ -1,25 +1,29 @@
 //! Outcome batches into rows. Within a group only the newest row of each key is kept where rows replace each other.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
 
 use natter_nats::LogId;
 use natter_schemas::codec::OutcomeBatch;
-use natter_schemas::command::{Body, Command, Kind, Visibility};
+use natter_schemas::command::{Body, Command, Kind, Origin, Visibility};
 use natter_schemas::event::{Event, Placed, content_hash, placed};
 use natter_schemas::id::{ConversationId, MessageId};
 use natter_schemas::names::UserId;
 use natter_schemas::outcome::{Accepted, Decision, Received};
 use natter_schemas::wire::server::EventFrame;
 
-use super::rows::{BATCH_INDEX, ConversationRow, EventRow, MemberRow, MessageRow, UserRow, WatermarkRow};
+use super::rows::{BATCH_INDEX, ConversationRow, EventRow, MemberRow, MessageRow, UserRow};
 use crate::error::ViewError;
 use crate::facts::Role;
 
 /// The rows of a group of batches.
 #[derive(Debug, Default)]
 pub struct Rows {
-    /// Every outcome and every batch.
+    /// Every outcome.
     pub events: Vec<EventRow>,
+    /// Every batch's own row.
+    pub batches: Vec<EventRow>,
     /// Every message.
     pub messages: Vec<MessageRow>,
     /// The newest row of each aspect.
@@ -28,18 +32,27 @@ pub struct Rows {
     pub members: HashMap<(u64, String, &'static str), MemberRow>,
     /// The newest row of each user.
     pub users: HashMap<(String, String), UserRow>,
-    /// Of each partition in it.
-    pub watermarks: HashMap<u16, WatermarkRow>,
 }
 
-pub(super) fn milliseconds(unix_ms: u64) -> i64 {
+/// The columns are `DateTime64(3)`.
+fn milliseconds(unix_ms: u64) -> i64 {
     i64::try_from(unix_ms).unwrap_or(i64::MAX)
+}
+
+/// Keeps the newest row of a key: two groups of a partition may come in any order, from two projectors.
+fn newest<K: Eq + Hash, R>(rows: &mut HashMap<K, R>, key: K, row: R, version: impl Fn(&R) -> u64) {
+    match rows.entry(key) {
+        Entry::Occupied(mut known) if version(known.get()) <= version(&row) => drop(known.insert(row)),
+        Entry::Occupied(_) => {}
+        Entry::Vacant(free) => drop(free.insert(row)),
+    }
 }
 
 impl Rows {
     /// Rows in all tables.
     pub fn len(&self) -> usize {
-        self.events.len() + self.messages.len() + self.conversations.len() + self.members.len() + self.users.len()
+        let current = self.conversations.len() + self.members.len() + self.users.len();
+        self.events.len() + self.batches.len() + self.messages.len() + current
     }
 
     /// Folds the batch at `sequence` of `EVT_partition` in.
@@ -49,7 +62,7 @@ impl Rows {
     pub fn fold(&mut self, log: &LogId, partition: u16, sequence: u64, bytes: &[u8]) -> Result<(), ViewError> {
         let log = log.to_string();
         let outcomes = placed(partition, sequence, bytes)?;
-        self.events.push(batch_row(&log, partition, sequence, bytes)?);
+        self.batches.push(batch_row(&log, partition, sequence, bytes)?);
         for outcome in &outcomes {
             self.events.push(outcome_row(&log, outcome));
             if let Some(event) = outcome.event() {
@@ -135,6 +148,7 @@ impl Rows {
             sender: command.sender.to_string(),
             at: milliseconds(event.at_ms()),
             stored_at: milliseconds(event.stored_ms),
+            log_at: milliseconds(event.log_ms),
             text: event.visible_text().unwrap_or_default().to_owned(),
             masked,
             reference: command.reference.to_string(),
@@ -156,7 +170,7 @@ impl Rows {
             partition: event.position.partition,
             version: event.position.version(),
         };
-        self.users.insert((row.tenant.clone(), row.user.clone()), row);
+        newest(&mut self.users, (row.tenant.clone(), row.user.clone()), row, |row| row.version);
     }
 
     fn aspect(
@@ -181,7 +195,7 @@ impl Rows {
             version: event.position.version(),
         };
         fill(&mut row);
-        self.conversations.insert((conversation.get(), aspect), row);
+        newest(&mut self.conversations, (conversation.get(), aspect), row, |row| row.version);
     }
 
     fn member(
@@ -205,7 +219,7 @@ impl Rows {
             version: event.position.version(),
         };
         fill(&mut row);
-        self.members.insert((conversation.get(), row.user.clone(), aspect), row);
+        newest(&mut self.members, (conversation.get(), row.user.clone(), aspect), row, |row| row.version);
     }
 }
 
@@ -261,8 +275,18 @@ fn fill_command(row: &mut EventRow, command: &Command, stored_ms: u64) {
     row.sender = command.sender.to_string();
     row.reference = command.reference.to_string();
     command.body.name().clone_into(&mut row.command);
+    origin_name(&command.origin).clone_into(&mut row.origin);
     row.content = content_hash(&command.body);
     row.at = milliseconds(command.at_ms(stored_ms));
+}
+
+const fn origin_name(origin: &Origin) -> &'static str {
+    match origin {
+        Origin::Client => "client",
+        Origin::Resend => "resend",
+        Origin::Import(_) => "import",
+        Origin::Operator => "operator",
+    }
 }
 
 fn fill_event(row: &mut EventRow, event: &Event<'_>) {
@@ -291,6 +315,7 @@ fn empty_row(log: &str, partition: u16, sequence: u64) -> EventRow {
         sender: String::new(),
         reference: String::new(),
         command: String::new(),
+        origin: String::new(),
         event: String::new(),
         code: String::new(),
         message: 0,

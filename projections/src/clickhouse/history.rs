@@ -8,7 +8,7 @@ use natter_schemas::wire::reads::Message;
 use natter_schemas::wire::server::EventFrame;
 use serde::Deserialize;
 
-use super::connection::{ClickHouse, within};
+use super::connection::{ClickHouse, read};
 use crate::error::ViewError;
 
 /// An event of the history with what only its sender may see.
@@ -65,7 +65,7 @@ impl ClickHouse {
             self.table("messages")
         );
         let query = self.client().query(&sql).bind(tenant.as_str()).bind(conversation.get()).bind(first).bind(last);
-        let rows: Vec<MessageColumns> = within("reading messages of the history", query.fetch_all()).await?;
+        let rows: Vec<MessageColumns> = read("reading messages of the history", query.fetch_all()).await?;
         Ok(rows.into_iter().map(MessageColumns::into_message).collect())
     }
 
@@ -84,7 +84,7 @@ impl ClickHouse {
             self.table("messages")
         );
         let query = self.client().query(&sql).bind(tenant.as_str()).bind(conversation.get()).bind(message.get());
-        within("looking up a message in the history", query.fetch_optional()).await
+        read("looking up a message in the history", query.fetch_optional()).await
     }
 
     /// Up to `limit` events of a conversation after `after` and up to the batch `last`, by position.
@@ -101,7 +101,7 @@ impl ClickHouse {
     ) -> Result<Vec<StoredEvent>, ViewError> {
         let sql = format!(
             "SELECT sequence, idx, seq, event, detail, reference FROM {} \
-             WHERE partition = ? AND conversation = ? AND (sequence, idx) > (?, ?) AND sequence <= ? AND event != '' \
+             WHERE partition = ? AND conversation = ? AND sequence >= ? AND (sequence, idx) > (?, ?) AND sequence <= ? AND event != '' \
              ORDER BY sequence, idx LIMIT 1 BY sequence, idx LIMIT {limit}",
             self.table("events")
         );
@@ -111,9 +111,10 @@ impl ClickHouse {
             .bind(after.partition)
             .bind(conversation.get())
             .bind(after.sequence)
+            .bind(after.sequence)
             .bind(after.index.unwrap_or(u32::MAX))
             .bind(last);
-        let rows: Vec<EventColumns> = within("reading events of the history", query.fetch_all()).await?;
+        let rows: Vec<EventColumns> = read("reading events of the history", query.fetch_all()).await?;
         let mut events = rows.into_iter().map(EventColumns::into_event).collect::<Result<Vec<_>, _>>()?;
         self.fill_texts(tenant, conversation, &mut events).await?;
         Ok(events)

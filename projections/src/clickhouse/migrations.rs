@@ -2,7 +2,7 @@
 //!
 //! `{store}` is the database of the tables, `{views}` the analysts'.
 
-use super::connection::{ClickHouse, within};
+use super::connection::{ClickHouse, read};
 use crate::error::ViewError;
 
 const MIGRATIONS: &[(u32, &str, &str)] =
@@ -13,9 +13,8 @@ const MIGRATIONS: &[(u32, &str, &str)] =
 /// # Errors
 /// ClickHouse is away (transient), or its schema is newer than this binary.
 pub async fn migrate(clickhouse: &ClickHouse) -> Result<(), ViewError> {
-    let store = clickhouse.table("");
-    let store = store.trim_end_matches('.');
-    for database in [store, clickhouse.views()] {
+    let store = clickhouse.store();
+    for database in [&*store, clickhouse.views()] {
         clickhouse.execute("making a database", &format!("CREATE DATABASE IF NOT EXISTS {database}")).await?;
     }
     let table = clickhouse.table("migrations");
@@ -29,7 +28,7 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<(), ViewError> {
             ),
         )
         .await?;
-    let done: Vec<u32> = within(
+    let done: Vec<u32> = read(
         "reading the migrations",
         clickhouse.client().query(&format!("SELECT DISTINCT number FROM {table} ORDER BY number")).fetch_all(),
     )
@@ -41,7 +40,7 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<(), ViewError> {
         )));
     }
     for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| !done.contains(number)) {
-        for statement in statements(sql, store, clickhouse.views()) {
+        for statement in statements(sql, &store, clickhouse.views()) {
             clickhouse.execute(&format!("migration {number} ({name})"), &statement).await?;
         }
         let insert = format!("INSERT INTO {table} VALUES ({number}, '{name}', now64(3))");

@@ -1,8 +1,8 @@
 //! The ClickHouse history: every outcome, current texts, conversations, members and users, and the analysts' views.
 //!
 //! There is no compare-and-set and no transaction over two tables here, so all tables are idempotent by key
-//! (`ReplacingMergeTree`, version = position): two projectors may both insert, and a retry may be cut differently.
-//! `events` is inserted last; the watermark is read from it.
+//! (`ReplacingMergeTree`, version = position): two projectors may both insert, and a retry may be cut differently. A
+//! batch's own row in `events` is inserted after everything else of it; the watermark is read from these rows.
 
 mod connection;
 mod fold;
@@ -15,7 +15,7 @@ mod rows;
 mod watermark;
 
 pub use self::connection::{ClickHouse, ClickHouseConfig};
-pub use self::inserter::{Group, InserterHandle, run_inserter};
+pub use self::inserter::{InserterHandle, run_inserter};
 pub use self::migrations::migrate;
 pub use self::projector::HistoryProjector;
 pub use self::refs::{RefQuery, find_refs};

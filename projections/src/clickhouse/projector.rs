@@ -1,22 +1,34 @@
 //! The projector of the history.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::connection::ClickHouse;
 use super::inserter::InserterHandle;
-use super::watermark::watermark;
+use super::watermark::{note, watermark};
 use crate::error::ViewError;
 use crate::runner::{Projector, StepSize, Steps};
 use crate::watermark::Watermark;
+
+/// Between two looks at whether the history holds what was inserted; so old is what `natter.watermarks` says at most.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Keeps `natter_store` up with the log.
 pub struct HistoryProjector {
     clickhouse: ClickHouse,
     inserter: InserterHandle,
-    /// How far each partition is known to be complete, so that its watermark is read upward from there.
-    checked: Mutex<HashMap<u16, u64>>,
+    checked: Mutex<HashMap<u16, Checked>>,
+}
+
+/// How far a partition was complete when it was looked at, and where the log ended then as far as is known.
+#[derive(Clone, Copy)]
+struct Checked {
+    sequence: u64,
+    log_last: u64,
+    at: Instant,
 }
 
 impl HistoryProjector {
@@ -25,8 +37,8 @@ impl HistoryProjector {
         Self { clickhouse, inserter, checked: Mutex::default() }
     }
 
-    fn checked(&self) -> std::sync::MutexGuard<'_, HashMap<u16, u64>> {
-        self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn checked(&self) -> MutexGuard<'_, HashMap<u16, Checked>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -44,29 +56,35 @@ impl Projector for HistoryProjector {
     }
 
     fn check_interval(&self) -> Duration {
-        Duration::from_secs(30)
+        CHECK_INTERVAL
     }
 
     fn mend(&self, _partition: u16) -> String {
-        let (views, store) = (self.clickhouse.views(), self.clickhouse.table(""));
-        let store = store.trim_end_matches('.');
-        format!("drop the databases {views} and {store} in ClickHouse and start the projector again; it fills them from the log")
+        self.clickhouse.mend()
     }
 
     async fn watermark(&self, partition: u16) -> Result<Watermark, ViewError> {
-        let checked = self.checked().get(&partition).copied().unwrap_or(0);
-        let mut found = watermark(&self.clickhouse, partition, checked).await?;
-        if found.log.is_none() && checked > 0 {
-            // Nothing above what was complete: is that still there?
-            found = watermark(&self.clickhouse, partition, 0).await?;
-        }
-        self.checked().insert(partition, found.sequence);
+        let (checked, log_last) = self.checked().get(&partition).map_or((0, 0), |found| (found.sequence, found.log_last));
+        let found = watermark(&self.clickhouse, partition, checked).await?;
+        let (sequence, log_last) = (found.sequence, log_last.max(found.sequence));
+        note(&self.clickhouse, partition, &found, log_last).await?;
+        self.checked().insert(partition, Checked { sequence, log_last, at: Instant::now() });
         Ok(found)
     }
 
     async fn apply(&self, steps: Steps<'_>) -> Result<Watermark, ViewError> {
-        self.inserter.insert(steps.partition, steps.batches.to_vec()).await?;
-        let reached = steps.batches.last().map_or(steps.after, |last| last.sequence);
-        Ok(Watermark::new(steps.log.clone(), reached))
+        let Steps { log, partition, after, batches } = steps;
+        self.inserter.insert(partition, batches.to_vec()).await?;
+        let Some(last) = batches.last() else { return Ok(Watermark::new(log.clone(), after)) };
+        let mut is_due = true;
+        if let Some(checked) = self.checked().get_mut(&partition) {
+            checked.log_last = checked.log_last.max(last.sequence + last.behind);
+            is_due = checked.at.elapsed() >= CHECK_INTERVAL;
+        }
+        if is_due {
+            // Else a busy projector would never see that its store was emptied or put back, and leave a hole.
+            return self.watermark(partition).await;
+        }
+        Ok(Watermark::new(log.clone(), last.sequence))
     }
 }

@@ -7,7 +7,7 @@ use natter_schemas::names::{Ref, Tenant, UserId};
 use natter_schemas::outcome::Answered;
 use serde::Deserialize;
 
-use super::connection::{ClickHouse, within};
+use super::connection::{ClickHouse, read};
 use crate::error::ViewError;
 
 /// Whose ref is looked for, and where.
@@ -40,7 +40,8 @@ struct Found {
 }
 
 /// What each of `queries` was answered with, where the history up to the batch `last` knows it: the newest since
-/// `since_ms` of log time (Unix ms).
+/// `since_ms` of log time (Unix ms). Only refs that are remembered at all
+/// ([`remembers_ref`](natter_schemas::event::remembers_ref)) are found.
 ///
 /// # Errors
 /// Transient.
@@ -55,15 +56,19 @@ pub async fn find_refs(
         return Ok(Vec::new());
     }
     let references: Vec<&str> = queries.iter().map(|query| query.reference.as_str()).collect();
+    let senders: Vec<(&str, &str, &str)> =
+        queries.iter().map(|query| (query.tenant.as_str(), query.sender.as_str(), query.reference.as_str())).collect();
     let since = i64::try_from(since_ms).unwrap_or(i64::MAX);
+    // The refs by themselves for the index; with their senders because everybody may count from 1.
     let sql = format!(
         "SELECT tenant, sender, reference, command, conversation, sequence, idx, at, log_at, message, seq, content FROM {} \
-         WHERE partition = ? AND sequence <= ? AND reference IN ? AND event != '' \
-         AND log_at >= fromUnixTimestamp64Milli(toInt64(?)) ORDER BY sequence, idx",
+         WHERE partition = ? AND sequence <= ? AND reference IN ? AND (tenant, sender, reference) IN ? \
+         AND log_at >= fromUnixTimestamp64Milli(toInt64(?)) AND event != '' AND origin != 'import' \
+         AND command NOT IN ('conversation.read', 'policy.set') ORDER BY sequence, idx",
         clickhouse.table("events")
     );
-    let query = clickhouse.client().query(&sql).bind(partition).bind(last).bind(references).bind(since);
-    let rows: Vec<Found> = within("looking up refs in the history", query.fetch_all()).await?;
+    let query = clickhouse.client().query(&sql).bind(partition).bind(last).bind(references).bind(senders).bind(since);
+    let rows: Vec<Found> = read("looking up refs in the history", query.fetch_all()).await?;
     // Rising by position: of several, the newest is taken.
     Ok(queries.iter().map(|query| rows.iter().rev().find(|row| row.answers(query)).map(Found::answered)).collect())
 }

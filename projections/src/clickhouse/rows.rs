@@ -31,6 +31,8 @@ pub struct EventRow {
     pub reference: String,
     /// The command's name; `batch` for a batch's own row.
     pub command: String,
+    /// By which door it came: `client`, `resend`, `import` or `operator`.
+    pub origin: String,
     /// The event's name; empty: nothing happened.
     pub event: String,
     /// Why it was rejected; empty: accepted.
@@ -72,6 +74,8 @@ pub struct MessageRow {
     pub at: i64,
     /// When its command batch was stored.
     pub stored_at: i64,
+    /// Log time.
+    pub log_at: i64,
     /// What everybody sees.
     pub text: String,
     /// Words were masked.
@@ -153,19 +157,4 @@ pub struct UserRow {
     pub partition: u16,
     /// The position within the partition.
     pub version: u64,
-}
-
-/// `watermarks`: how far the history is.
-#[derive(Debug, Clone, PartialEq, Eq, Row, Serialize, Deserialize)]
-pub struct WatermarkRow {
-    /// The partition.
-    pub partition: u16,
-    /// The log's last sequence.
-    pub log_last: u64,
-    /// The last sequence up to which everything is here.
-    pub applied: u64,
-    /// When that was looked up.
-    pub checked_at: i64,
-    /// The log's id.
-    pub log: String,
 }

@@ -1,56 +1,100 @@
 //! How far the history is, read from `events`: the last sequence up to which every batch's own row is there.
+//!
+//! A batch's own row is inserted when all else of it is on disk. Two projectors, and inserts that a crash cut short, may
+//! leave rows above a hole: what counts is where the first hole begins.
 
 use clickhouse::Row;
 use natter_nats::LogId;
 use serde::Deserialize;
 
-use super::connection::{ClickHouse, within};
+use super::connection::{ClickHouse, read, write};
 use crate::error::ViewError;
 use crate::watermark::Watermark;
 
 /// Sequences looked at in one query when a hole is searched.
 const PAGE: u64 = 100_000;
 
+/// The batches' own rows from some sequence on.
 #[derive(Row, Deserialize)]
 struct Span {
     first_log: String,
     last_log: String,
     batches: u64,
+    first: u64,
     last: u64,
 }
 
-/// The watermark of `partition`, upward from `checked`, up to which it is known already.
+/// The watermark of `partition`. It is looked for upward from `checked`, up to which the caller knows the history to be
+/// complete (0: nothing is known; then from where a projector noted it last). Where that batch is not there any more, the
+/// store fell back, and everything is looked at.
 ///
 /// # Errors
-/// ClickHouse is away, or rows of two logs lie in it.
+/// Transient; `Mismatch` where rows of two logs lie in it.
 pub async fn watermark(clickhouse: &ClickHouse, partition: u16, checked: u64) -> Result<Watermark, ViewError> {
-    let table = clickhouse.table("events");
-    // The batches' own rows have conversation 0, so this reads one range of the primary key.
-    let of_batches = format!("FROM {table} WHERE partition = ? AND conversation = 0 AND command = 'batch' AND sequence > ?");
+    let from = if checked > 0 { checked } else { noted(clickhouse, partition).await? };
+    if from > 0 {
+        let span = read(READING, span(clickhouse, partition, from)).await?;
+        if span.first == from {
+            return dense_end(clickhouse, partition, &span).await;
+        }
+    }
+    let span = write(READING, span(clickhouse, partition, 1)).await?;
+    if span.first == 1 { dense_end(clickhouse, partition, &span).await } else { Ok(Watermark::default()) }
+}
+
+const READING: &str = "reading the history's watermark";
+
+/// The batches' own rows have conversation 0, so this reads one range of the primary key.
+fn of_batches(clickhouse: &ClickHouse) -> String {
+    let events = clickhouse.table("events");
+    format!("FROM {events} WHERE partition = ? AND conversation = 0 AND command = 'batch' AND sequence >= ?")
+}
+
+async fn span(clickhouse: &ClickHouse, partition: u16, from: u64) -> Result<Span, clickhouse::error::Error> {
     let sql = format!(
-        "SELECT min(log) AS first_log, max(log) AS last_log, count(DISTINCT sequence) AS batches, max(sequence) AS last {of_batches}"
+        "SELECT min(log) AS first_log, max(log) AS last_log, uniqExact(sequence) AS batches, min(sequence) AS first, \
+         max(sequence) AS last {}",
+        of_batches(clickhouse)
     );
-    let span: Span =
-        within("reading the history's watermark", clickhouse.client().query(&sql).bind(partition).bind(checked).fetch_one())
-            .await?;
+    clickhouse.client().query(&sql).bind(partition).bind(from).fetch_one().await
+}
+
+/// Where a projector noted last that everything is here; 0: nowhere.
+async fn noted(clickhouse: &ClickHouse, partition: u16) -> Result<u64, ViewError> {
+    let notes = clickhouse.table("watermarks");
+    let sql = format!("SELECT argMax(applied, checked_at) FROM {notes} WHERE partition = ?");
+    read(READING, clickhouse.client().query(&sql).bind(partition).fetch_one()).await
+}
+
+/// Notes a watermark that was just looked up, for people and for those who look next. Only what was looked up is noted,
+/// never what was merely inserted: a note vouches for everything below it.
+///
+/// # Errors
+/// Transient.
+pub(super) async fn note(clickhouse: &ClickHouse, partition: u16, found: &Watermark, log_last: u64) -> Result<(), ViewError> {
+    let (notes, applied) = (clickhouse.table("watermarks"), found.sequence);
+    let log = found.log.as_ref().map(ToString::to_string).unwrap_or_default();
+    let sql = format!("INSERT INTO {notes} VALUES ({partition}, {log_last}, {applied}, now64(3), '{log}')");
+    clickhouse.execute("noting the history's watermark", &sql).await
+}
+
+/// The last sequence before the first hole in `span`.
+async fn dense_end(clickhouse: &ClickHouse, partition: u16, span: &Span) -> Result<Watermark, ViewError> {
     if span.first_log != span.last_log {
+        let (one, other, mend) = (&span.first_log, &span.last_log, clickhouse.mend());
         return Err(ViewError::Mismatch(format!(
-            "the history of partition {partition} has rows of two logs, {} and {}: drop the databases {} and {}_store, then start the projector again",
-            span.first_log, span.last_log, clickhouse.views(), clickhouse.views()
+            "the history of partition {partition} has rows of two logs, {one} and {other}: {mend}"
         )));
     }
-    if span.last_log.is_empty() {
-        return Ok(Watermark { log: None, sequence: checked });
-    }
     let log: LogId = span.last_log.parse()?;
-    if span.last == checked + span.batches {
+    if span.last - span.first + 1 == span.batches {
         return Ok(Watermark::new(log, span.last));
     }
-    let sql = format!("SELECT DISTINCT sequence {of_batches} ORDER BY sequence LIMIT {PAGE}");
-    let mut reached = checked;
+    let sql = format!("SELECT DISTINCT sequence {} ORDER BY sequence LIMIT {PAGE}", of_batches(clickhouse));
+    let mut reached = span.first;
     loop {
-        let query = clickhouse.client().query(&sql).bind(partition).bind(reached);
-        let page: Vec<u64> = within("reading the history's watermark", query.fetch_all()).await?;
+        let query = clickhouse.client().query(&sql).bind(partition).bind(reached + 1);
+        let page: Vec<u64> = write(READING, query.fetch_all()).await?;
         let dense = page.iter().zip(reached + 1..).take_while(|(found, wanted)| *found == wanted).count() as u64;
         reached += dense;
         if dense < PAGE {

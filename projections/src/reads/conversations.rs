@@ -20,7 +20,8 @@ use crate::redis::{members, users};
 
 impl Reads {
     /// A page of the user's conversations, newest activity first. Each partition's part is read at once; together they
-    /// make the page.
+    /// make the page. A conversation in which something happens between two pages moves before the first one: who reads
+    /// on hears of it by its events after the first page's positions.
     ///
     /// # Errors
     /// `invalid_field` for a cursor that is none; `behind`; `unavailable`.
@@ -41,11 +42,13 @@ impl Reads {
         let parts = try_join_all(parts).await.map_err(|error| error_body(&error))?;
         let positions = (0..self.partitions).zip(&parts).map(|(p, part)| Position::batch(p, part.watermark.sequence));
         let positions = positions.collect();
+        // A part that is full may have more behind it.
+        let mut more = parts.iter().any(|part| part.conversations.len() == limit as usize);
         let mut seen: Vec<_> = parts.into_iter().flat_map(|part| part.conversations).collect();
         seen.sort_by_key(|seen| std::cmp::Reverse((seen.row.active_at_ms, seen.row.conversation)));
-        let more = seen.len() > limit as usize;
+        more |= seen.len() > limit as usize;
         seen.truncate(limit as usize);
-        let last = seen.last().filter(|_| more || seen.len() == limit as usize);
+        let last = seen.last().filter(|_| more);
         let next_cursor = last.map(|seen| format!("{}-{}", seen.row.active_at_ms, seen.row.conversation));
         let conversations = seen.into_iter().map(|seen| seen.into_wire(user)).collect();
         Ok(ConversationsPage { conversations, next_cursor, positions })
@@ -83,11 +86,15 @@ impl Reads {
         let invalid = |error| ErrorBody::new(ErrorCode::InvalidField, format!("`cursor` {error}"));
         let after = cursor.map(UserId::try_from).transpose().map_err(invalid)?;
         let known = self.joined(tenant, user, address, min).await?;
-        let redis = self.redis.redis();
-        let page = members::page(redis, known.partition, known.id(), after.as_ref(), limit).await;
+        let (partition, id) = (known.partition, known.id());
+        let read = |redis| {
+            let after = after.as_ref();
+            async move { members::page(&redis, partition, id, after, limit).await }
+        };
+        let page = self.redis.at_least(partition, known.shows, |page| &page.watermark, read).await;
         let page = page.map_err(|error| error_body(&error))?;
         let ids: Vec<UserId> = page.members.iter().map(|member| member.user.clone()).collect();
-        let mut names = self.names(tenant, &ids).await.map_err(|error| error_body(&error))?;
+        let mut names = self.names(tenant, &ids, min).await.map_err(|error| error_body(&error))?;
         let full = page.members.len() == limit as usize;
         let next_cursor = ids.last().filter(|_| full).map(ToString::to_string);
         let member = |member: members::Member| Member {
@@ -101,7 +108,7 @@ impl Reads {
             members: page.members.into_iter().map(member).collect(),
             next_cursor,
             member_count: page.member_count,
-            position: Position::batch(known.partition, page.watermark.sequence),
+            position: Position::batch(partition, page.watermark.sequence),
         })
     }
 
@@ -121,14 +128,23 @@ impl Reads {
     }
 
     /// Display names; each user's lies in the user's own partition.
-    async fn names(&self, tenant: &Tenant, ids: &[UserId]) -> Result<BTreeMap<UserId, DisplayName>, ViewError> {
+    async fn names(
+        &self,
+        tenant: &Tenant,
+        ids: &[UserId],
+        min: &[Position],
+    ) -> Result<BTreeMap<UserId, DisplayName>, ViewError> {
         let mut by_partition: BTreeMap<u16, Vec<UserId>> = BTreeMap::new();
         for id in ids {
             by_partition.entry(Slot::of_user(tenant, id).partition(self.partitions)).or_default().push(id.clone());
         }
-        let redis = self.redis.redis();
         let parts = by_partition.into_iter().map(|(partition, ids)| async move {
-            let (_, names) = users::names(redis, partition, tenant, &ids).await?;
+            let read = |redis| {
+                let ids = &ids;
+                async move { users::names(&redis, partition, tenant, ids).await }
+            };
+            let least = Self::least(partition, min);
+            let (_, names) = self.redis.at_least(partition, least, |(watermark, _)| watermark, read).await?;
             Ok::<_, ViewError>(ids.into_iter().zip(names))
         });
         let named = try_join_all(parts).await?.into_iter().flatten();

@@ -15,6 +15,7 @@ use natter_schemas::wire::server::ErrorBody;
 
 use super::access::{Known, not_found};
 use super::{MessageRange, Reads, as_seen_by, error_body};
+use crate::error::ViewError;
 use crate::redis::messages::{HotMessages, hot};
 
 impl Reads {
@@ -42,17 +43,20 @@ impl Reads {
         let found = self.hot(&known, user, seqs.clone()).await?;
         let wanted = *seqs.start()..=(*seqs.end()).min(found.last_seq);
         let below = *wanted.start()..=(*wanted.end()).min(found.first_hot_seq - 1);
+        let shows = found.watermark.sequence;
         let mut messages =
-            if below.is_empty() { Vec::new() } else { self.cold(tenant, user, &known, below, found.watermark.sequence).await? };
+            if below.is_empty() { Vec::new() } else { self.cold(tenant, user, &known, below, shows).await? };
         messages.extend(found.messages);
-        let first = messages.first().map_or(*wanted.start(), |message| message.seq);
-        let last = messages.last().map_or(wanted.end().min(&(wanted.start() - 1)).to_owned(), |message| message.seq);
+        if messages.len() as u64 != length(&wanted) {
+            let reason = format!("{} messages of conversation {} where {wanted:?} should be", messages.len(), known.id());
+            return Err(error_body(&ViewError::Corrupt(reason)));
+        }
         Ok(MessagesPage {
-            more_before: first > 1 && found.last_seq > 0,
-            more_after: last < found.last_seq,
+            more_before: *wanted.start() > 1 && found.last_seq > 0,
+            more_after: *wanted.end() < found.last_seq,
             messages,
             last_seq: found.last_seq,
-            position: Position::batch(known.partition, found.watermark.sequence),
+            position: Position::batch(known.partition, shows),
         })
     }
 
@@ -75,23 +79,23 @@ impl Reads {
         seqs: RangeInclusive<u64>,
         shows: u64,
     ) -> Result<Vec<Message>, ErrorBody> {
+        let complete = self.tails.history(known.partition).await?;
         let stored = self.history.messages(tenant, known.id(), *seqs.start(), *seqs.end()).await;
-        let stored = stored.map_err(|error| error_body(&error))?;
-        let mut messages: Vec<Message> = stored.into_iter().map(|message| as_seen_by(user, message)).collect();
-        let wanted = usize::try_from(seqs.end() + 1 - seqs.start()).unwrap_or(usize::MAX);
-        if messages.len() < wanted {
-            let missing = self.tails.missing(known.partition, known.id(), shows).await?;
-            let has = |messages: &[Message], seq| messages.binary_search_by_key(&seq, |message| message.seq).is_ok();
-            let from_log = missing.iter().filter_map(message_of).filter(|message| seqs.contains(&message.seq));
-            let added: Vec<_> =
-                from_log.filter(|message| !has(&messages, message.seq)).map(|message| as_seen_by(user, message)).collect();
+        let mut messages = stored.map_err(|error| error_body(&error))?;
+        let wanted = length(&seqs);
+        if (messages.len() as u64) < wanted {
+            let above = self.tails.above(known.partition, known.id(), complete, shows).await?;
+            // The history may have some of them by now.
+            let is_new = |seq| messages.binary_search_by_key(&seq, |message| message.seq).is_err();
+            let added = above.iter().filter_map(message_of).filter(|found| seqs.contains(&found.seq) && is_new(found.seq));
+            let added: Vec<Message> = added.collect();
             messages.extend(added);
             messages.sort_by_key(|message| message.seq);
         }
-        if messages.len() == wanted {
-            return Ok(messages);
+        if messages.len() as u64 == wanted {
+            return Ok(messages.into_iter().map(|message| as_seen_by(user, message)).collect());
         }
-        // Seqs are dense: what neither has is on its way from one to the other.
+        // Seqs are dense: the history has lost something and is being filled again.
         Err(ErrorBody::of(ErrorCode::HistoryBehind).retry_after(1000))
     }
 
@@ -102,14 +106,19 @@ impl Reads {
         if let Some(found) = found.messages.iter().find(|found| found.message == message) {
             return Ok(found.seq);
         }
+        let complete = self.tails.history(known.partition).await?;
         let stored = self.history.seq_of(tenant, known.id(), message).await.map_err(|error| error_body(&error))?;
         if let Some(seq) = stored {
             return Ok(seq);
         }
-        let missing = self.tails.missing(known.partition, known.id(), found.watermark.sequence).await?;
-        let found = missing.iter().filter_map(message_of).find(|found| found.message == message);
+        let above = self.tails.above(known.partition, known.id(), complete, found.watermark.sequence).await?;
+        let found = above.iter().filter_map(message_of).find(|found| found.message == message);
         found.map(|found| found.seq).ok_or_else(not_found)
     }
+}
+
+fn length(seqs: &RangeInclusive<u64>) -> u64 {
+    (seqs.end() + 1).saturating_sub(*seqs.start())
 }
 
 /// The seqs that a range means.

@@ -2,6 +2,7 @@
 //! partition as long as the history does not have them.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use natter_nats::{Log, Stored};
 use natter_schemas::codec::OutcomeBatch;
@@ -13,6 +14,7 @@ use natter_schemas::position::Position;
 use natter_schemas::subjects::outcome_stream;
 use natter_schemas::wire::server::ErrorBody;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::error_body;
 use crate::clickhouse::{ClickHouse, watermark};
@@ -20,70 +22,107 @@ use crate::error::ViewError;
 
 /// Batches fetched at once.
 const FETCH: u64 = 256;
+/// One look at the history's watermark, or one failure of it, serves all reads of a partition for so long. A watermark
+/// that is too low does no harm: what lies above it is read from EVT.
+const LOOK_SERVES: Duration = Duration::from_millis(200);
 
 /// The tails of all partitions.
 pub(super) struct Tails {
     log: Log,
     history: ClickHouse,
-    tails: Vec<Mutex<Tail>>,
+    parts: Vec<Part>,
 }
 
-/// Batches of one partition that the history does not have yet.
 #[derive(Default)]
-struct Tail {
-    /// The history is complete up to here.
-    history: u64,
-    batches: VecDeque<Stored>,
+struct Part {
+    look: Mutex<Option<Look>>,
+    tail: Mutex<Tail>,
 }
+
+/// The last look at the history's watermark.
+struct Look {
+    done_at: Instant,
+    /// The history is complete up to here.
+    complete: u64,
+    failure: Option<ViewError>,
+}
+
+/// Successive batches of one partition that the history does not have yet.
+#[derive(Default)]
+struct Tail(VecDeque<Stored>);
 
 impl Tails {
     pub(super) fn new(log: Log, history: ClickHouse) -> Self {
-        let tails = (0..log.partitions()).map(|_| Mutex::default()).collect();
-        Self { log, history, tails }
+        let parts = (0..log.partitions()).map(|_| Part::default()).collect();
+        Self { log, history, parts }
     }
 
-    /// The sequence of `partition` up to which the history is complete.
+    /// The sequence of `partition` up to which the history is complete. Ask for it before the history: what it has not
+    /// got then is in [`Tails::above`] this sequence.
     pub(super) async fn history(&self, partition: u16) -> Result<u64, ErrorBody> {
-        let mut tail = self.tails[usize::from(partition)].lock().await;
-        self.look(partition, &mut tail).await.map_err(|error| error_body(&error))?;
-        Ok(tail.history)
+        let mut look = self.parts[usize::from(partition)].look.lock().await;
+        let known = look.as_ref().map_or(0, |look| look.complete);
+        if let Some(look) = look.as_ref().filter(|look| look.done_at.elapsed() < LOOK_SERVES) {
+            return look.answer();
+        }
+        let found = self.complete(partition, known).await;
+        let done_at = Instant::now();
+        let look = look.insert(match found {
+            Ok(complete) => Look { done_at, complete, failure: None },
+            Err(failure) => Look { done_at, complete: known, failure: Some(failure) },
+        });
+        look.answer()
     }
 
-    /// Events of `conversation` that the history lacks, up to the batch `last`.
+    async fn complete(&self, partition: u16, known: u64) -> Result<u64, ViewError> {
+        let found = watermark(&self.history, partition, known).await?;
+        if !found.is_of(self.log.id()) {
+            let id = self.log.id();
+            return Err(ViewError::Mismatch(format!("the history of partition {partition} stands at {found}, but this is log {id}")));
+        }
+        Ok(found.sequence)
+    }
+
+    /// Events of `conversation` in the batches after `complete`, which is what [`Tails::history`] said, up to `last`.
     ///
     /// # Errors
     /// `history_behind`: more than [`HOLE_RECORDS_MAX`] records would have to be read.
-    pub(super) async fn missing(
+    pub(super) async fn above(
         &self,
         partition: u16,
         conversation: ConversationId,
+        complete: u64,
         last: u64,
     ) -> Result<Vec<Placed>, ErrorBody> {
-        let mut tail = self.tails[usize::from(partition)].lock().await;
-        self.look(partition, &mut tail).await.map_err(|error| error_body(&error))?;
-        self.extend(partition, &mut tail, last).await?;
-        let mut events = Vec::new();
-        for batch in tail.batches.iter().take_while(|batch| batch.sequence <= last) {
-            of_conversation(partition, batch, conversation, &mut events).map_err(|error| error_body(&error))?;
+        let mut tail = self.parts[usize::from(partition)].tail.lock().await;
+        tail.begin_after(complete);
+        tail.extend(&self.log, partition, complete, last).await?;
+        tail.events(partition, conversation, complete, last).map_err(|error| error_body(&error))
+    }
+}
+
+impl Look {
+    fn answer(&self) -> Result<u64, ErrorBody> {
+        self.failure.as_ref().map_or(Ok(self.complete), |failure| Err(error_body(failure)))
+    }
+}
+
+impl Tail {
+    /// Forgets what the history has. What a read with an older watermark still needs is read again.
+    fn begin_after(&mut self, complete: u64) {
+        while self.0.front().is_some_and(|batch| batch.sequence <= complete) {
+            self.0.pop_front();
         }
-        Ok(events)
+        if self.0.front().is_some_and(|batch| batch.sequence > complete + 1) {
+            self.0.clear();
+        }
     }
 
-    /// Where the history is now; what it has is forgotten here.
-    async fn look(&self, partition: u16, tail: &mut Tail) -> Result<(), ViewError> {
-        let found = watermark(&self.history, partition, tail.history).await?;
-        tail.history = found.sequence;
-        while tail.batches.front().is_some_and(|batch| batch.sequence <= tail.history) {
-            tail.batches.pop_front();
-        }
-        Ok(())
-    }
-
-    async fn extend(&self, partition: u16, tail: &mut Tail, last: u64) -> Result<(), ErrorBody> {
+    async fn extend(&mut self, log: &Log, partition: u16, complete: u64, last: u64) -> Result<(), ErrorBody> {
         let stream = outcome_stream(partition);
-        let mut records: u64 = tail.batches.iter().map(records_of).sum();
+        let mut records: u64 = self.0.iter().map(records_of).sum();
         loop {
-            let from = tail.batches.back().map_or(tail.history, |batch| batch.sequence) + 1;
+            let from = self.0.back().map_or(complete, |batch| batch.sequence) + 1;
             if from > last {
                 return Ok(());
             }
@@ -91,7 +130,7 @@ impl Tails {
             if records + (last - from) >= HOLE_RECORDS_MAX {
                 return Err(ErrorBody::of(ErrorCode::HistoryBehind).retry_after(1000));
             }
-            let found = self.log.get_batch(&stream, from, FETCH.min(last + 1 - from)).await;
+            let found = log.get_batch(&stream, from, FETCH.min(last + 1 - from)).await;
             let found = found.map_err(|error| error_body(&error.into()))?;
             let dense = found.iter().zip(from..).take_while(|(batch, wanted)| batch.sequence == *wanted).count();
             if dense == 0 {
@@ -100,9 +139,23 @@ impl Tails {
             }
             for batch in found.into_iter().take(dense) {
                 records += records_of(&batch);
-                tail.batches.push_back(batch);
+                self.0.push_back(batch);
             }
         }
+    }
+
+    fn events(
+        &self,
+        partition: u16,
+        conversation: ConversationId,
+        complete: u64,
+        last: u64,
+    ) -> Result<Vec<Placed>, ViewError> {
+        let mut events = Vec::new();
+        for batch in self.0.iter().filter(|batch| batch.sequence > complete && batch.sequence <= last) {
+            of_conversation(partition, batch, conversation, &mut events)?;
+        }
+        Ok(events)
     }
 }
 
@@ -129,4 +182,36 @@ fn of_conversation(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(sequences: std::ops::RangeInclusive<u64>) -> Tail {
+        let batch = |sequence| Stored {
+            sequence,
+            stored_ms: 0,
+            lease: None,
+            records: Some(1),
+            behind: 0,
+            payload: bytes::Bytes::new(),
+        };
+        Tail(sequences.map(batch).collect())
+    }
+
+    fn after(mut tail: Tail, complete: u64) -> Vec<u64> {
+        tail.begin_after(complete);
+        tail.0.iter().map(|batch| batch.sequence).collect()
+    }
+
+    #[test]
+    fn a_tail_begins_right_after_what_the_reader_knows_of_the_history() {
+        assert_eq!(after(tail(5..=8), 4), [5, 6, 7, 8]);
+        assert_eq!(after(tail(5..=8), 6), [7, 8]);
+        assert_eq!(after(tail(5..=8), 8), [0; 0]);
+        assert_eq!(after(tail(5..=8), 20), [0; 0]);
+        // A read that looked at the history before another one moved on finds no hole.
+        assert_eq!(after(tail(5..=8), 3), [0; 0]);
+    }
 }

@@ -114,7 +114,9 @@ mod tests {
     impl Store {
         fn apply(&mut self, outcomes: &[Placed]) {
             let mut step = Step::default();
-            outcomes.iter().for_each(|outcome| step.outcome(outcome));
+            for outcome in outcomes {
+                step.outcome(outcome);
+            }
             for operation in step.operations() {
                 match operation {
                     Operation::Set { key, fields } => self.hashes.entry(key).or_default().extend(fields),
@@ -246,7 +248,9 @@ mod tests {
     fn a_step_writes_each_key_once() {
         let actions: Vec<_> = (0..1000_u16).map(|number| (5, 0, u8::try_from(number % 2).unwrap())).collect();
         let mut step = Step::default();
-        log(&actions).iter().for_each(|outcome| step.outcome(outcome));
+        for outcome in log(&actions) {
+            step.outcome(&outcome);
+        }
         let mut lists = 0;
         for operation in step.operations() {
             if let Operation::Messages { items, .. } = operation {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use natter::backends::Backend;
 use natter_gateway::{GatewayConfig, Rate};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -197,6 +198,52 @@ async fn a_drain_closes_with_a_reconnect_code_after_the_last_answer() {
     }
     assert_eq!(ada.end().await, Ended::Closed(4000));
     assert_eq!(timeout(DEADLINE, drained).await.unwrap().unwrap(), Ok(()));
+}
+
+/// Invariants 8 and 12: an answer is not lost with the link, and what is sent once is stored once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_log_loses_and_doubles_nothing() {
+    let world = World::start().await;
+    let (mut ada, mut bob) = (world.session("ada").await, world.session("bob").await);
+    let room = world.group(&mut ada, &["bob"]).await;
+    let mut ids = Vec::new();
+    for count in 0..200 {
+        ids.push(ada.send(send(&room, &count.to_string(), "through it all")).await);
+        if count == 100 {
+            ada.reply(&ids[20]).await;
+            world.servers.kill(Backend::Nats);
+        }
+    }
+    let mut seqs = Vec::new();
+    for id in &ids[21..] {
+        let reply = ada.reply(id).await;
+        seqs.push(reply["ok"]["seq"].as_u64().unwrap_or_else(|| panic!("refused: {reply}")));
+    }
+    assert_eq!(seqs, (22..=200).collect::<Vec<_>>());
+    let mut seen = Vec::new();
+    while seen.last() != Some(&200) {
+        let event = bob.pushed().await;
+        if event["event"] == "message.sent" {
+            seen.push(event["seq"].as_u64().unwrap());
+        }
+    }
+    assert_eq!(seen, (1..=200).collect::<Vec<_>>());
+}
+
+/// Invariant 8: never a silent gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_that_cannot_be_refilled_is_told() {
+    let world = World::start().await;
+    let (mut ada, mut bob) = (world.session("ada").await, world.session("bob").await);
+    let room = world.group(&mut ada, &["bob"]).await;
+    ada.ok(send(&room, "r1", "seen")).await;
+    bob.events_to("message.sent").await;
+    world.lose_batches(&room).await;
+    for session in [&mut ada, &mut bob] {
+        assert_eq!(session.end().await, Ended::Closed(4001));
+    }
+    let read = world.http("bob").get(&format!("/v1/conversations/{room}/messages")).await;
+    assert_eq!(read.json()["messages"][0]["text"], "seen");
 }
 
 #[tokio::test(flavor = "multi_thread")]

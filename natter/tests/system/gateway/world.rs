@@ -16,7 +16,9 @@ use natter_projections::clickhouse::{ClickHouse, ClickHouseConfig, HistoryProjec
 use natter_projections::reads::Reads;
 use natter_projections::redis::{Redis, RedisProjector, Waiting};
 use natter_projections::runner::Runner;
+use natter_schemas::id::ConversationId;
 use natter_schemas::names::{Tenant, UserId};
+use natter_schemas::subjects::outcome_stream;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -30,8 +32,7 @@ const SMALL: StreamBytes = StreamBytes { commands: 256 << 20, outcomes: 256 << 2
 const TENANT: &str = "demo";
 
 pub struct World {
-    // They end with the test.
-    _servers: Servers,
+    pub servers: Servers,
     pub address: SocketAddr,
     keys: TenantKeys,
     shutdown: CancellationToken,
@@ -88,7 +89,7 @@ impl World {
         let shutdown = CancellationToken::new();
         let reads = Reads::new(log.clone(), Waiting::new(redis, PARTITIONS), history);
         let running = natter_gateway::run(config, log, reads, Arc::new(AllThere), listener, shutdown.clone());
-        World { _servers: servers, address, keys: keys(), shutdown, gateway: tokio::spawn(running), _roles: roles }
+        World { servers, address, keys: keys(), shutdown, gateway: tokio::spawn(running), _roles: roles }
     }
 
     pub fn token(&self, user: &str) -> String {
@@ -118,9 +119,19 @@ impl World {
 
     /// A group made by `client` with `members`; its id.
     pub async fn group(&self, client: &mut Client, members: &[&str]) -> String {
-        let create = json!({ "cmd": "conversation.create", "kind": "group", "ref": "make", "members": members });
+        let create = json!({ "cmd": "conversation.create", "kind": "group", "ref": format!("make-{}", members.join("-")), "members": members });
         let made = client.ok(create).await;
         text(&made["conversation"])
+    }
+
+    /// Takes batches out of the log that nobody has seen, of the partition of this conversation.
+    pub async fn lose_batches(&self, conversation: &str) {
+        let conversation: ConversationId = conversation.parse().unwrap();
+        let name = outcome_stream(conversation.slot().partition(PARTITIONS));
+        let stream = async_nats::jetstream::new(self.servers.nats().await).get_stream(name).await.unwrap();
+        let last = stream.get_info().await.unwrap().state.last_sequence;
+        // Everything before this sequence is gone, and the next batch is to have it.
+        stream.purge().sequence(last + 5).await.unwrap();
     }
 
     /// Begins the drain; what the gateway ended with.
@@ -135,7 +146,7 @@ fn roles(log: &Log, redis: &Redis, history: &ClickHouse) -> JoinSet<()> {
     let mut roles = JoinSet::new();
     let views = Runner::new(log.clone(), RedisProjector::new(redis.clone()), clock.clone());
     roles.spawn(run_forever(views.run(forever.clone())));
-    let (inserter, inserting) = run_inserter(history.clone(), log.id().clone(), clock.clone());
+    let (inserter, inserting) = run_inserter(history.clone(), log.id().clone());
     roles.spawn(run_forever(inserting));
     let store = Runner::new(log.clone(), HistoryProjector::new(history.clone(), inserter), clock.clone());
     roles.spawn(run_forever(store.run(forever.clone())));

@@ -132,7 +132,7 @@ async fn a_nearly_full_log_takes_no_commands() {
     let _processor = accept_all(&log, 0, 1);
     until("the refusal", async || {
         let (waiter, answer) = oneshot::channel();
-        match publisher.send(0, &vec![0; 100], waiter) {
+        match publisher.send(0, &encoded(1), waiter) {
             Ok(()) => {
                 drop(answer);
                 false

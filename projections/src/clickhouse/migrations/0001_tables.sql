@@ -1,4 +1,8 @@
 -- Tables are idempotent by key: inserting a row twice, or two projectors inserting it, is inserting it once.
+--
+-- Partitioned by log time, not by the time of storing or of happening: it never goes back and advances at most an hour a
+-- batch, so neither a clock that jumps nor an imported history makes partitions; and rows of one place in the log have one
+-- log time, so a row inserted twice meets itself.
 CREATE TABLE IF NOT EXISTS {store}.events (
     partition UInt16 COMMENT 'The partition of the log',
     sequence UInt64 COMMENT 'The sequence of the batch in EVT of that partition',
@@ -11,6 +15,7 @@ CREATE TABLE IF NOT EXISTS {store}.events (
     sender String COMMENT 'Who',
     reference String COMMENT 'The sender''s own name of the command (ref)',
     command LowCardinality(String) COMMENT 'The command; batch: the row of a batch itself',
+    origin LowCardinality(String) COMMENT 'By which door it came: client, resend (a client that repeats it), import or operator',
     event LowCardinality(String) COMMENT 'What happened; empty: nothing',
     code LowCardinality(String) COMMENT 'Why it was rejected; empty: it was accepted',
     message UInt64 COMMENT 'The message; 0: none',
@@ -23,7 +28,7 @@ CREATE TABLE IF NOT EXISTS {store}.events (
     records UInt32 COMMENT 'Of the row of a batch: outcomes in it',
     bytes UInt64 COMMENT 'Of the row of a batch: its bytes in the log',
     INDEX reference_filter reference TYPE bloom_filter(0.001) GRANULARITY 1
-) ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(stored_at) ORDER BY (partition, conversation, sequence, idx)
+) ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(log_at) ORDER BY (partition, conversation, sequence, idx)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Every outcome of the log, and one row for each batch';
 
@@ -35,12 +40,14 @@ CREATE TABLE IF NOT EXISTS {store}.messages (
     sender String COMMENT 'Who sent it',
     at DateTime64(3, 'UTC') COMMENT 'When it was sent',
     stored_at DateTime64(3, 'UTC') COMMENT 'When its command batch was stored',
+    log_at DateTime64(3, 'UTC') COMMENT 'Log time, which never goes back',
     text String COMMENT 'The text as everybody sees it' CODEC(ZSTD(1)),
     masked Bool COMMENT 'Whether words were masked',
     reference String COMMENT 'The sender''s own name of the command (ref)',
     partition UInt16 COMMENT 'The partition of the log',
-    version UInt64 COMMENT 'The position of its newest change within the partition'
-) ENGINE = ReplacingMergeTree(version) PARTITION BY toYYYYMM(stored_at) ORDER BY (tenant, conversation, seq)
+    version UInt64 COMMENT 'The position of its newest change within the partition',
+    INDEX message_range message TYPE minmax GRANULARITY 1
+) ENGINE = ReplacingMergeTree(version) PARTITION BY toYYYYMM(log_at) ORDER BY (tenant, conversation, seq)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Messages with their current text';
 
@@ -94,4 +101,4 @@ CREATE TABLE IF NOT EXISTS {store}.watermarks (
     checked_at DateTime64(3, 'UTC') COMMENT 'When that was looked up',
     log LowCardinality(String) COMMENT 'The id of the log'
 ) ENGINE = ReplacingMergeTree(checked_at) ORDER BY partition
-COMMENT 'How far the history is, for people; the projector itself reads events';
+COMMENT 'How far the history was when it was last looked up';

@@ -8,6 +8,7 @@ CREATE OR REPLACE VIEW {views}.events (
     sender String COMMENT 'Who',
     reference String COMMENT 'The sender''s own name of the command (ref)',
     command LowCardinality(String) COMMENT 'The command',
+    origin LowCardinality(String) COMMENT 'By which door it came: client, resend (a client that repeats it), import or operator',
     event LowCardinality(String) COMMENT 'What happened; empty: nothing',
     code LowCardinality(String) COMMENT 'Why it was rejected; empty: it was accepted',
     message UInt64 COMMENT 'The message; 0: none',
@@ -16,7 +17,7 @@ CREATE OR REPLACE VIEW {views}.events (
     policy LowCardinality(String) COMMENT 'SHA-256 of the policy in force; empty: the default',
     lists Array(LowCardinality(String)) COMMENT 'Word lists that the text touched'
 ) AS SELECT concat(toString(partition), ':', toString(sequence), ':', toString(idx)) AS position, tenant, conversation, at, stored_at,
-sender, reference, command, event, code, message, seq, detail, policy, lists
+sender, reference, command, origin, event, code, message, seq, detail, policy, lists
 FROM {store}.events FINAL WHERE command != 'batch'
 COMMENT 'Every outcome: commands as they were decided, accepted and rejected';
 

@@ -1,0 +1,136 @@
+//! What a configuration must be beyond its types, and what each process cannot do without.
+
+use std::net::SocketAddr;
+
+use natter_schemas::limits::PARTITIONS_MAX;
+use natter_schemas::names::Tenant;
+
+use super::{Config, ConfigError};
+
+/// The least room for a stream: some hundred batches of the largest size.
+const STREAM_BYTES_MIN: u64 = 64 << 20;
+/// HS256 is as strong as its hash only with a key of as many bytes.
+const KEY_BYTES_MIN: usize = 32;
+const VIEWS: [&str; 2] = ["redis", "clickhouse"];
+
+/// Something that a process connects to or is told, and that has no default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// `log.url`
+    Log,
+    /// `redis.url`
+    Redis,
+    /// `clickhouse.url`
+    ClickHouse,
+    /// `s3.endpoint` and its keys.
+    S3,
+    /// A tenant's key.
+    Tenants,
+}
+
+impl Config {
+    /// Whether everything that a process needs is configured.
+    ///
+    /// # Errors
+    /// Every key that is missing.
+    pub fn require(&self, needs: &[Need]) -> Result<(), ConfigError> {
+        let keys = |need| match need {
+            Need::Log => vec![("log.url", self.log.url.is_some())],
+            Need::Redis => vec![("redis.url", self.redis.url.is_some())],
+            Need::ClickHouse => vec![("clickhouse.url", self.clickhouse.url.is_some())],
+            Need::S3 => vec![
+                ("s3.endpoint", self.s3.endpoint.is_some()),
+                ("s3.access_key", self.s3.access_key.is_some()),
+                ("s3.secret_key", self.s3.secret_key.is_some()),
+            ],
+            Need::Tenants => {
+                vec![("tenants.master", self.tenants.master.is_some() || !self.tenants.keys.is_empty())]
+            }
+        };
+        let missing: Vec<_> = needs
+            .iter()
+            .flat_map(|need| keys(*need))
+            .filter(|(_, is_given)| !is_given)
+            .map(|(key, _)| {
+                let variable = key.to_uppercase().replace('.', "_");
+                format!("{key} is missing: set it in natter.toml or by NATTER_{variable}")
+            })
+            .collect();
+        if missing.is_empty() { Ok(()) } else { Err(ConfigError(missing)) }
+    }
+
+    pub(super) fn check(&self, problems: &mut Vec<String>) {
+        self.check_log(problems);
+        self.check_stores(problems);
+        self.check_addresses(problems);
+        self.check_tenants(problems);
+    }
+
+    fn check_log(&self, problems: &mut Vec<String>) {
+        let log = &self.log;
+        if !log.partitions.is_power_of_two() || log.partitions > PARTITIONS_MAX {
+            problems.push(format!("log.partitions is {}, not a power of two up to {PARTITIONS_MAX}", log.partitions));
+        }
+        if ![1, 3, 5].contains(&log.replicas) {
+            problems.push(format!("log.replicas is {}, not 1, 3 or 5", log.replicas));
+        }
+        let sizes = [("command_bytes_max", log.command_bytes_max), ("outcome_bytes_max", log.outcome_bytes_max)];
+        for (name, bytes) in sizes {
+            if let Some(bytes) = bytes.filter(|bytes| *bytes < STREAM_BYTES_MIN) {
+                problems.push(format!("log.{name} is {bytes}, less than 64 MiB"));
+            }
+        }
+    }
+
+    fn check_stores(&self, problems: &mut Vec<String>) {
+        let database = &self.clickhouse.database;
+        let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if database.is_empty() || !database.chars().all(named) {
+            problems.push(format!("clickhouse.database is `{database}`: a-z, 0-9 and _ are possible"));
+        }
+        let s3 = &self.s3;
+        let given = [s3.endpoint.is_some(), s3.access_key.is_some(), s3.secret_key.is_some()];
+        if given != [given[0]; 3] {
+            problems.push("s3.endpoint, s3.access_key and s3.secret_key go together".to_owned());
+        }
+        for view in self.projector.views.iter().filter(|view| !VIEWS.contains(&view.as_str())) {
+            problems.push(format!("projector.views names `{view}`; there are {}", VIEWS.join(" and ")));
+        }
+        if self.projector.views.is_empty() {
+            problems.push(format!("projector.views is empty; there are {}", VIEWS.join(" and ")));
+        }
+    }
+
+    fn check_addresses(&self, problems: &mut Vec<String>) {
+        let gateway = Some(("gateway", &self.gateway.listen));
+        let telemetry = self.telemetry.listen.as_ref().map(|address| ("telemetry", address));
+        for (section, address) in gateway.into_iter().chain(telemetry) {
+            if address.parse::<SocketAddr>().is_err() {
+                problems.push(format!("{section}.listen is `{address}`, not an IP address and port such as 127.0.0.1:8080"));
+            }
+        }
+        let rates = [
+            ("commands_per_second", self.gateway.commands_per_second),
+            ("commands_burst", self.gateway.commands_burst),
+        ];
+        for (name, _) in rates.into_iter().filter(|(_, rate)| *rate == 0) {
+            problems.push(format!("gateway.{name} is 0, at least 1 is possible"));
+        }
+    }
+
+    fn check_tenants(&self, problems: &mut Vec<String>) {
+        for tenant in self.tenants.keys.keys() {
+            if let Err(error) = Tenant::try_from(tenant.as_str()) {
+                problems.push(format!("tenants.keys: `{tenant}` is no tenant's name: it {error}"));
+            }
+        }
+        let master = self.tenants.master.iter().map(|key| ("tenants.master".to_owned(), key));
+        let keys = self.tenants.keys.iter().map(|(tenant, key)| (format!("tenants.keys.{tenant}"), key));
+        for (name, key) in master.chain(keys) {
+            let bytes = key.expose().len();
+            if bytes < KEY_BYTES_MIN {
+                problems.push(format!("{name} has {bytes} bytes; HS256 needs {KEY_BYTES_MIN} or more"));
+            }
+        }
+    }
+}

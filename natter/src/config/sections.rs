@@ -1,0 +1,150 @@
+//! The sections of `natter.toml`, with their defaults.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::Secret;
+
+/// NATS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSection {
+    /// `nats://user:password@host:port`, several separated by commas; `None`: `up` starts one.
+    pub url: Option<Secret>,
+    /// Partitions of a log that is made now; a log that is there must have as many.
+    pub partitions: u16,
+    /// Replicas of each stream: 1, 3 or 5.
+    pub replicas: usize,
+    /// Room for each command stream, in bytes; `None`: `up` goes by the disk, `setup` takes 1 GiB.
+    pub command_bytes_max: Option<u64>,
+    /// Room for each outcome stream, in bytes; `None`: `up` goes by the disk, `setup` takes 4 GiB.
+    pub outcome_bytes_max: Option<u64>,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { url: None, partitions: 4, replicas: 1, command_bytes_max: None, outcome_bytes_max: None }
+    }
+}
+
+/// Redis.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisSection {
+    /// `redis://:password@host:port`; `None`: `up` starts one.
+    pub url: Option<Secret>,
+}
+
+/// ClickHouse.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClickHouseSection {
+    /// `http://host:port`; `None`: `up` starts one.
+    pub url: Option<String>,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Option<Secret>,
+    /// The analysts' database; the tables lie in `<database>_store`.
+    pub database: String,
+}
+
+impl Default for ClickHouseSection {
+    fn default() -> Self {
+        Self { url: None, user: "default".to_owned(), password: None, database: "natter".to_owned() }
+    }
+}
+
+/// S3.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3Section {
+    /// `http://host:port`; `None`: `up` starts one.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: String,
+    /// The bucket, made where it is missing.
+    pub bucket: String,
+    /// The access key.
+    pub access_key: Option<String>,
+    /// The secret key.
+    pub secret_key: Option<Secret>,
+}
+
+impl Default for S3Section {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            region: "us-east-1".to_owned(),
+            bucket: "natter".to_owned(),
+            access_key: None,
+            secret_key: None,
+        }
+    }
+}
+
+/// Whose tokens are taken.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantsSection {
+    /// Derives the key of every tenant that has none of its own.
+    pub master: Option<Secret>,
+    /// Keys of tenants, by name.
+    pub keys: BTreeMap<String, Secret>,
+}
+
+/// The gateway role.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewaySection {
+    /// Where clients connect, `host:port`.
+    pub listen: String,
+    /// Origins of pages that may connect beside the gateway's own.
+    pub origins: Vec<String>,
+    /// Commands a second of one session, in the long run.
+    pub commands_per_second: u32,
+    /// Commands of one session at once.
+    pub commands_burst: u32,
+}
+
+impl Default for GatewaySection {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            origins: Vec::new(),
+            commands_per_second: 50,
+            commands_burst: 200,
+        }
+    }
+}
+
+/// The projector role.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProjectorSection {
+    /// Which views this process keeps: `redis`, `clickhouse` or both.
+    pub views: Vec<String>,
+}
+
+impl Default for ProjectorSection {
+    fn default() -> Self {
+        Self { views: vec!["redis".to_owned(), "clickhouse".to_owned()] }
+    }
+}
+
+/// Metrics and health.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetrySection {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served, `host:port`, private; `None`: port 9464 of loopback for a role's
+    /// process, any free one for `up`.
+    pub listen: Option<String>,
+}
+
+impl TelemetrySection {
+    /// Where a role's process serves them.
+    pub fn role_listen(&self) -> &str {
+        self.listen.as_deref().unwrap_or("127.0.0.1:9464")
+    }
+}

@@ -1,0 +1,280 @@
+//! `natter up`: backends and all roles on one machine, by one command.
+
+mod table;
+mod wanted;
+mod work;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures_util::future::{select_all, try_join_all};
+use metrics_exporter_prometheus::PrometheusHandle;
+use natter_gateway::Readiness;
+use natter_nats::StreamBytes;
+use natter_nats::server::ServerRole;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::backends::{self, Backend, Backends, Status};
+use crate::config::{Config, Secret};
+use crate::readiness::Dependencies;
+use crate::running::{Running, forget};
+use crate::{cli, private_http, roles, stop, telemetry, tenants};
+
+use self::table::Table;
+use self::work::Work;
+
+/// From the signal to the last role's end. With [`BACKENDS_GRACE`] it makes 10 s.
+const ROLES_DRAIN: Duration = Duration::from_secs(7);
+/// From then to the last child's end.
+const BACKENDS_GRACE: Duration = Duration::from_secs(3);
+/// Between two looks whether everything is ready.
+const LOOK: Duration = Duration::from_millis(20);
+/// The roles of a system whose backends are ready take no longer.
+const ROLES_READY_MAX: Duration = Duration::from_secs(30);
+/// A backend that runs elsewhere answers within this time, or not at all.
+const GIVEN_READY_MAX: Duration = Duration::from_secs(20);
+
+/// How `up` is to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Delete the data folder at the end.
+    pub ephemeral: bool,
+    /// The gateway's port instead of the configured one; 0: any free one.
+    pub port: Option<u16>,
+    /// One JSON line instead of the table.
+    pub json: bool,
+    /// The configuration, with what runs elsewhere.
+    pub config: Config,
+}
+
+impl Options {
+    /// What the command line says.
+    ///
+    /// # Errors
+    /// The configuration has problems.
+    pub fn new(args: cli::Up) -> anyhow::Result<Self> {
+        let config = cli::config(args.config.as_deref())?;
+        let data = if args.ephemeral { temporary_folder()? } else { args.data };
+        Ok(Self { data, ephemeral: args.ephemeral, port: args.port, json: args.json, config })
+    }
+}
+
+fn temporary_folder() -> anyhow::Result<PathBuf> {
+    let random = getrandom::u64().map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
+    Ok(std::env::temp_dir().join(format!("natter-{random:016x}")))
+}
+
+/// Starts everything, says where it is, and runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// A port or the data folder is taken, a backend cannot be had or is given up, a role stopped.
+pub async fn up(options: Options) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let stop = stop::signal()?;
+    let metrics = telemetry::start_metrics()?;
+    let (listener, private) = listen(&options).await?;
+    let backends = backends::start(wanted::backends(&options)?).await?;
+    // What a killed predecessor left.
+    forget(backends.folder().path());
+    let addresses = (listener.local_addr()?, private.local_addr()?);
+    let system = System { options, backends, addresses, started, shutdown: CancellationToken::new() };
+    let ended = tokio::select! {
+        started = system.start(listener, private, metrics) => match started {
+            Ok(work) => system.run(work, stop).await,
+            Err(error) => Err(error),
+        },
+        () = stop.cancelled() => Ok(()),
+    };
+    system.end().await;
+    ended
+}
+
+struct System {
+    options: Options,
+    backends: Backends,
+    /// The gateway's and the private port's.
+    addresses: (SocketAddr, SocketAddr),
+    started: Instant,
+    /// Of the private port.
+    shutdown: CancellationToken,
+}
+
+impl System {
+    /// Waits for the backends, makes streams and tables, starts the roles, waits until they are ready, says so.
+    async fn start(&self, listener: TcpListener, private: TcpListener, metrics: PrometheusHandle) -> anyhow::Result<Work> {
+        try_join_all(Backend::ALL.map(|backend| self.backend_ready(backend))).await?;
+        let config = self.effective_config()?;
+        roles::setup(&config).await?;
+        let (work, dependencies) = self.start_roles(&config, listener).await?;
+        wait_until_ready(&dependencies).await?;
+        tokio::spawn(private_http::serve(private, metrics, dependencies, self.shutdown.clone()));
+        let (gateway, private) = self.addresses;
+        let (http, metrics) = (format!("http://{}", shown(gateway)), format!("http://{}/metrics", shown(private)));
+        let running = Running::new(http, metrics, self.backends.endpoints(), &config);
+        running.write(self.backends.folder().path())?;
+        if self.options.json {
+            print_line(&running.line());
+        } else {
+            print_line(&Table::new(self, &running, &config.tenants)?.to_string());
+        }
+        Ok(work)
+    }
+
+    async fn backend_ready(&self, backend: Backend) -> anyhow::Result<()> {
+        let ready = self.backends.ready(backend);
+        if !wanted::given(&self.options.config).contains(backend) {
+            return ready.await;
+        }
+        match timeout(GIVEN_READY_MAX, ready).await {
+            Ok(ready) => ready,
+            Err(_) => {
+                let why = backend.check(self.backends.endpoints()).await.err();
+                let why = why.map_or_else(|| "it is slow".to_owned(), |error| format!("{error:#}"));
+                bail!("{backend} cannot be used: {why}; see [{}] in the configuration", wanted::section(backend))
+            }
+        }
+    }
+
+    /// The roles at work, each with its own user of the log.
+    async fn start_roles(&self, config: &Config, listener: TcpListener) -> anyhow::Result<(Work, Dependencies)> {
+        let of = |role| {
+            let mut config = config.clone();
+            config.log.url = Some(Secret::new(self.backends.endpoints().nats_url_of(role).to_owned()));
+            config
+        };
+        let stops = [(); 3].map(|()| CancellationToken::new());
+        let [to_gateway, to_processor, to_projector] = stops.clone();
+        let (gateway, processor, projector) =
+            (of(ServerRole::Gateway), of(ServerRole::Processor), of(ServerRole::Projector));
+        let (gateway, processor, projector) = tokio::try_join!(
+            roles::gateway(&gateway, listener, to_gateway),
+            roles::processor(&processor, to_processor),
+            roles::projector(&projector, to_projector),
+        )?;
+        let work = [&processor, &projector].into_iter().flat_map(|role| role.dependencies.work.clone()).collect();
+        let dependencies = Dependencies { work, ..gateway.dependencies.clone() };
+        Ok((Work::start([gateway, processor, projector], stops), dependencies))
+    }
+
+    /// Runs until the signal; then drains in the order of the flow.
+    async fn run(&self, mut work: Work, stop: CancellationToken) -> anyhow::Result<()> {
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            error = work.broken() => Err(error),
+            error = self.backend_given_up() => Err(error),
+        };
+        if !self.options.json && ended.is_ok() {
+            say("stopping: closing sessions, answering what is under way …");
+        }
+        work.end(Instant::now() + ROLES_DRAIN).await;
+        ended
+    }
+
+    async fn backend_given_up(&self) -> anyhow::Error {
+        let given_up = Backend::ALL.map(|backend| Box::pin(self.given_up(backend)));
+        select_all(given_up).await.0
+    }
+
+    async fn given_up(&self, backend: Backend) -> anyhow::Error {
+        let Some(mut state) = self.backends.state(backend) else { return std::future::pending().await };
+        let failed = state.wait_for(|state| matches!(state.status, Status::Failed(_))).await;
+        match failed.map(|state| state.status.clone()) {
+            Ok(Status::Failed(reason)) => anyhow::anyhow!(reason),
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn end(self) {
+        self.shutdown.cancel();
+        let data = self.backends.folder().path().to_owned();
+        forget(&data);
+        self.backends.stop(BACKENDS_GRACE).await;
+        if self.options.ephemeral
+            && let Err(error) = std::fs::remove_dir_all(&data)
+        {
+            tracing::warn!(%error, data = %data.display(), "cannot delete the temporary data");
+        }
+    }
+
+    /// The configuration with what `up` started filled in, so that the roles cannot tell.
+    fn effective_config(&self) -> anyhow::Result<Config> {
+        let folder = self.backends.folder();
+        let mut config = self.options.config.clone();
+        let endpoints = self.backends.endpoints();
+        if config.log.url.is_none() {
+            let bytes = StreamBytes::within(disk_bytes(folder.path())?, config.log.partitions);
+            config.log.command_bytes_max.get_or_insert(bytes.commands);
+            config.log.outcome_bytes_max.get_or_insert(bytes.outcomes);
+        }
+        config.log.url = Some(Secret::new(endpoints.nats_url.clone()));
+        config.redis.url = Some(Secret::new(endpoints.redis_url.clone()));
+        config.clickhouse.url = Some(endpoints.clickhouse.url.clone());
+        config.clickhouse.user.clone_from(&endpoints.clickhouse.user);
+        config.clickhouse.password = Some(Secret::new(endpoints.clickhouse.password.clone()));
+        config.s3.endpoint = Some(endpoints.s3.endpoint.clone());
+        config.s3.region.clone_from(&endpoints.s3.region);
+        config.s3.access_key = Some(endpoints.s3.access_key.clone());
+        config.s3.secret_key = Some(Secret::new(endpoints.s3.secret_key.clone()));
+        config.tenants = tenants::keep(folder, &config.tenants)?;
+        Ok(config)
+    }
+}
+
+/// Size of the file system of this folder, half of it for the log: the history takes its part of the rest. Not what is
+/// free: that shrinks as the streams grow, and the next start would make them smaller.
+fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
+    let disk = rustix::fs::statvfs(folder).with_context(|| format!("cannot see the disk of {}", folder.display()))?;
+    Ok(disk.f_blocks * disk.f_frsize / 2)
+}
+
+async fn wait_until_ready(dependencies: &Dependencies) -> anyhow::Result<()> {
+    let deadline = Instant::now() + ROLES_READY_MAX;
+    loop {
+        let away: Vec<_> = dependencies.check().await.into_iter().filter(|one| !one.ready).collect();
+        if away.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let reasons: Vec<_> =
+                away.into_iter().map(|one| format!("{}: {}", one.name, one.detail.unwrap_or_default())).collect();
+            bail!("not ready after {} s: {}", ROLES_READY_MAX.as_secs(), reasons.join("; "));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// The gateway's listener and the private one.
+async fn listen(options: &Options) -> anyhow::Result<(TcpListener, TcpListener)> {
+    let mut address: SocketAddr = options.config.gateway.listen.parse().context("gateway.listen")?;
+    if let Some(port) = options.port {
+        address.set_port(port);
+    }
+    let gateway = TcpListener::bind(address).await;
+    let gateway =
+        gateway.with_context(|| format!("cannot listen on {address}: name another port by --port (0: any free one)"))?;
+    let address = options.config.telemetry.listen.as_deref().unwrap_or("127.0.0.1:0");
+    let private = TcpListener::bind(address).await;
+    let private = private.with_context(|| format!("cannot listen on {address}: set telemetry.listen to another"))?;
+    Ok((gateway, private))
+}
+
+/// A wildcard address is no address to click on.
+fn shown(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() }
+}
+
+#[expect(clippy::print_stdout, reason = "what the command answers")]
+fn print_line(line: &str) {
+    println!("{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "what the operator should hear meanwhile")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
