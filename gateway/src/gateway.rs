@@ -1,10 +1,14 @@
 //! What all requests and sessions of a gateway share.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use natter_projections::reads::{Asking, Reads};
 use natter_schemas::command::Address;
+use natter_schemas::error::ErrorCode;
 use natter_schemas::wire::client::Signal;
+use natter_schemas::wire::server::ErrorBody;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,10 +24,6 @@ use crate::load::Loads;
 use crate::rate::Rates;
 use crate::session::Moment;
 use crate::telemetry::Meters;
-use natter_projections::reads::Reads;
-use natter_schemas::error::ErrorCode;
-use natter_schemas::wire::server::ErrorBody;
-use std::fmt;
 
 /// Conversations of signals that are looked up by their external id at a time; signals beyond it are dropped.
 const LOOKUPS_MAX: usize = 64;
@@ -119,7 +119,9 @@ impl Gateway {
                 let (gateway, session) = (Arc::clone(self), Arc::clone(session));
                 tokio::spawn(async move {
                     let Identity { tenant, user, .. } = session.identity();
-                    if let Ok(found) = gateway.reads.conversation(tenant, user, &conversation, &[]).await {
+                    if let Ok(found) =
+                        gateway.reads.conversation(Asking { tenant, user, min: &[] }, &conversation).await
+                    {
                         gateway.routing.signal(&session, found.conversation.conversation, signal);
                     }
                     drop(permit);

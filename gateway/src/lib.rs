@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use natter_nats::{Hurried, LiveFeed, LiveStart, Log, LogError, Publisher, SignalFeed, SignalSender};
+use natter_projections::reads::Reads;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -37,7 +38,6 @@ use crate::telemetry::Meters;
 
 pub use crate::config::{GatewayConfig, Rate};
 pub use crate::http::ready::{Dependency, Readiness};
-use natter_projections::reads::Reads;
 
 /// Batches of one partition that wait for its task.
 const LIVE_QUEUE: usize = 64;

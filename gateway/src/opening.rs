@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use natter_nats::backoff::Backoff;
+use natter_projections::reads::{Asking, Memberships, Reads};
 use natter_schemas::error::CloseCode;
 use natter_schemas::position::Position;
 use natter_schemas::wire::server::{Limits, SessionOpened};
 use tokio::time::timeout;
 
+use crate::auth::Identity;
 use crate::dispatch::Routing;
 use crate::frames::write;
 use crate::handle::SessionHandle;
 use crate::rooms::Recipient as _;
-use natter_projections::reads::{Memberships, Reads};
 
 /// A session that cannot be opened in this time is closed as `unavailable`, and tries again.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -59,10 +60,11 @@ async fn positions(session: &Arc<SessionHandle>, routing: &Routing, reads: &Read
 
 /// Asks until the view answers; the caller's deadline ends it.
 async fn memberships(session: &SessionHandle, reads: &Reads, registered: &[Position]) -> Memberships {
-    let identity = session.identity();
+    let Identity { tenant, user, .. } = session.identity();
+    let asking = Asking { tenant, user, min: registered };
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
     loop {
-        match reads.memberships(&identity.tenant, &identity.user, registered).await {
+        match reads.memberships(asking).await {
             Ok(memberships) => return memberships,
             Err(error) => tracing::debug!(code = %error.code, error.message, "a session has to wait for the view"),
         }

@@ -13,6 +13,7 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::backoff::Backoff;
 use crate::connection::Log;
 use crate::error::LogError;
 use crate::stored::Stored;
@@ -50,6 +51,8 @@ struct Raw {
 
 /// How long one answer of several messages may pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A stream that ends too low is looked at again so often, over two and a half seconds.
+const LOWER_ENDS_MAX: u32 = 5;
 /// Bytes of one answer: the largest message fits.
 const ANSWER_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
@@ -72,6 +75,20 @@ impl Log {
             }
             Err(error) => Err(error.into_transient(format_args!("cannot look at stream {stream}"))),
         }
+    }
+
+    /// [`Log::bounds`] of a stream that is known to hold `last`. A leader that was just elected may not have caught up with
+    /// what its predecessor acknowledged, so a lower end is believed only when it stays for a while.
+    pub(crate) async fn bounds_from(&self, stream: &str, last: u64) -> Result<Bounds, LogError> {
+        let mut patience = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        for _ in 0..LOWER_ENDS_MAX {
+            let bounds = self.bounds(stream).await?;
+            if bounds.last >= last {
+                return Ok(bounds);
+            }
+            patience.wait().await;
+        }
+        self.bounds(stream).await
     }
 
     /// The message at `sequence`; `None`: not there, or not yet on the replica that answered.

@@ -228,7 +228,7 @@ impl Feed {
             if self.into.is_closed() {
                 return Err(End::Dropped);
             }
-            match self.log.bounds(&self.stream).await {
+            match self.log.bounds_from(&self.stream, self.last).await {
                 Ok(bounds) => break bounds,
                 Err(LogError::Transient(_)) => backoff.wait().await,
                 Err(error) => return Err(End::Broken(error)),
@@ -295,7 +295,7 @@ impl Feed {
         let next = self.last + 1;
         match self.log.get_from_leader(&self.stream, next).await {
             Ok(Some(_)) | Err(LogError::Transient(_)) => Ok(()),
-            Ok(None) => match self.log.bounds(&self.stream).await {
+            Ok(None) => match self.log.bounds_from(&self.stream, self.last).await {
                 Ok(bounds) if bounds.last < self.last => Err(End::Broken(LogError::Corrupt(format!(
                     "stream {} ends at {}, but {} was seen",
                     self.stream, bounds.last, self.last

@@ -100,7 +100,7 @@ impl Log {
         if let Some(found) = self.get_from_leader(&stream, write.sequence).await? {
             return same(write, &found).map(|()| true);
         }
-        let bounds = self.bounds(&stream).await?;
+        let bounds = self.bounds_from(&stream, write.sequence - 1).await?;
         if bounds.last + 1 < write.sequence || bounds.first > write.sequence {
             return Err(LogError::Corrupt(format!(
                 "batch {} of {stream} cannot be written: the stream holds {} to {}",

@@ -184,7 +184,7 @@ impl Reader {
     /// A consumer that is asked to start below the stream's first sequence starts at the first, silently: so look first.
     async fn check_bounds(&self) -> Result<(), LogError> {
         let (stream, next) = (&self.stream, self.next);
-        let bounds = self.log.bounds(stream).await?;
+        let bounds = self.log.bounds_from(stream, next - 1).await?;
         if next < bounds.first {
             let first = bounds.first;
             return Err(LogError::Corrupt(format!(

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+};
 use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -51,9 +53,8 @@ pub struct Objects {
 impl Objects {
     /// A connection with this configuration. Nothing is asked yet.
     pub fn new(config: &ObjectsConfig) -> Self {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(3))
             .operation_timeout(Duration::from_secs(30))
@@ -81,12 +82,15 @@ impl Objects {
         if self.check().await.is_err() {
             let made = self.client.create_bucket().bucket(&self.bucket).send().await;
             if let Err(error) = made
-                && !error.as_service_error().is_some_and(|e| e.is_bucket_already_owned_by_you() || e.is_bucket_already_exists())
+                && !error
+                    .as_service_error()
+                    .is_some_and(|e| e.is_bucket_already_owned_by_you() || e.is_bucket_already_exists())
             {
                 return Err(self.failed("making", &error));
             }
         }
-        let put = self.client.put_object().bucket(&self.bucket).key(CHECK_KEY).body(ByteStream::from_static(CHECK_BYTES));
+        let put =
+            self.client.put_object().bucket(&self.bucket).key(CHECK_KEY).body(ByteStream::from_static(CHECK_BYTES));
         put.send().await.map_err(|error| self.failed("writing to", &error))?;
         let got = self.client.get_object().bucket(&self.bucket).key(CHECK_KEY).send().await;
         let got = got.map_err(|error| self.failed("reading from", &error))?.body.collect().await;

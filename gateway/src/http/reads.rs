@@ -6,16 +6,18 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
+use natter_projections::reads::{Asking, MessageRange};
 use natter_schemas::command::Address;
 use natter_schemas::limits::{PAGE_ITEMS_MAX, PAGE_MESSAGES_MAX};
+use natter_schemas::position::Position;
 use natter_schemas::wire::client::parse_address;
 use natter_schemas::wire::server::ErrorBody;
 use serde::Serialize;
 
 use super::answer::{Refused, fresh};
 use super::query::{Params, invalid};
+use crate::auth::Identity;
 use crate::gateway::Gateway;
-use natter_projections::reads::MessageRange;
 
 /// A page where nothing else was asked for.
 const LIMIT_DEFAULT: u32 = 50;
@@ -30,7 +32,7 @@ pub async fn conversations(State(gateway): State<Arc<Gateway>>, headers: HeaderM
     let limit = params.limit(LIMIT_DEFAULT, PAGE_ITEMS_MAX)?;
     let min = params.min_positions(gateway.partitions)?;
     params.finish()?;
-    answer(gateway.reads.conversations(&who.tenant, &who.user, cursor.as_deref(), limit, &min).await)
+    answer(gateway.reads.conversations(asking(&who, &min), cursor.as_deref(), limit).await)
 }
 
 /// `GET /v1/conversations/{id}?min_position`
@@ -45,7 +47,7 @@ pub async fn conversation(
     let mut params = Params::of(&uri)?;
     let min = params.min_positions(gateway.partitions)?;
     params.finish()?;
-    answer(gateway.reads.conversation(&who.tenant, &who.user, &address, &min).await)
+    answer(gateway.reads.conversation(asking(&who, &min), &address).await)
 }
 
 /// `GET /v1/conversations/{id}/messages?before|after|around=<seq>|around_message=<id>&limit&min_position`
@@ -62,7 +64,7 @@ pub async fn messages(
     let limit = params.limit(LIMIT_DEFAULT, PAGE_MESSAGES_MAX)?;
     let min = params.min_positions(gateway.partitions)?;
     params.finish()?;
-    answer(gateway.reads.messages(&who.tenant, &who.user, &address, range, limit, &min).await)
+    answer(gateway.reads.messages(asking(&who, &min), &address, range, limit).await)
 }
 
 /// `GET /v1/conversations/{id}/events?after=<position>&limit&min_position`
@@ -79,7 +81,7 @@ pub async fn events(
     let limit = params.limit(LIMIT_DEFAULT, PAGE_ITEMS_MAX)?;
     let min = params.min_positions(gateway.partitions)?;
     params.finish()?;
-    answer(gateway.reads.events(&who.tenant, &who.user, &address, after, limit, &min).await)
+    answer(gateway.reads.events(asking(&who, &min), &address, after, limit).await)
 }
 
 /// `GET /v1/conversations/{id}/members?cursor&limit&min_position`
@@ -96,7 +98,11 @@ pub async fn members(
     let limit = params.limit(LIMIT_DEFAULT, PAGE_ITEMS_MAX)?;
     let min = params.min_positions(gateway.partitions)?;
     params.finish()?;
-    answer(gateway.reads.members(&who.tenant, &who.user, &address, cursor.as_deref(), limit, &min).await)
+    answer(gateway.reads.members(asking(&who, &min), &address, cursor.as_deref(), limit).await)
+}
+
+const fn asking<'a>(who: &'a Identity, min: &'a [Position]) -> Asking<'a> {
+    Asking { tenant: &who.tenant, user: &who.user, min }
 }
 
 fn answer<T: Serialize>(read: Result<T, ErrorBody>) -> Read {

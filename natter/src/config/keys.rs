@@ -49,7 +49,7 @@ pub(super) fn check(table: &mut Table, problems: &mut Vec<String>) {
             return false;
         };
         keys.retain(|key, value| {
-            let problem = match KEYS.iter().find(|(known, name, _)| known == section && name == key) {
+            let problem = match KEYS.iter().find(|(known, name, _)| *known == section && *name == key) {
                 None => Some(format!("unknown key `{section}.{key}`; there are {}", keys_of(section).join(", "))),
                 Some((.., kind)) => mismatch(*kind, value).map(|is| format!("{section}.{key} {is}")),
             };

@@ -7,6 +7,8 @@
 
 mod entry;
 mod names;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -13,6 +13,7 @@ use natter_schemas::command::Origin;
 use natter_schemas::event::{Placed, left_ref, placed};
 use natter_schemas::limits::REF_LIFE_MS;
 use natter_schemas::outcome::{Accepted, Received};
+use proptest::prelude::*;
 
 use crate::error::Halt;
 use crate::ports::{OutcomeLog, RefQuery};
@@ -242,4 +243,14 @@ fn two_workers_race() {
 #[test]
 fn workers_come_and_go() {
     simulate_seeds(300..308, 5, 120, 500);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// The same with chance of its own; a failure is kept among the regressions.
+    #[test]
+    fn any_seed(seed: u64, workers in 1..4_usize, facts_max in 8..300_usize) {
+        simulate(seed, workers, facts_max, 200);
+    }
 }

@@ -29,7 +29,11 @@ pub struct ClickHouseConfig {
 
 impl fmt::Debug for ClickHouseConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ClickHouseConfig").field("url", &self.url).field("user", &self.user).finish_non_exhaustive()
+        formatter
+            .debug_struct("ClickHouseConfig")
+            .field("url", &self.url)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +78,9 @@ impl ClickHouse {
     /// What to do when the history is of another log.
     pub(super) fn mend(&self) -> String {
         let (views, store) = (self.views(), self.store());
-        format!("drop the databases {views} and {store} in ClickHouse and start the projector again; it fills them from the log")
+        format!(
+            "drop the databases {views} and {store} in ClickHouse and start the projector again; it fills them from the log"
+        )
     }
 
     /// Asks whether the server is there.

@@ -13,7 +13,7 @@ use natter_schemas::names::UserId;
 use natter_schemas::outcome::{Accepted, Decision, Received};
 use natter_schemas::wire::server::EventFrame;
 
-use super::rows::{BATCH_INDEX, ConversationRow, EventRow, MemberRow, MessageRow, UserRow};
+use super::rows::{BATCH_INDEX, ConversationRow, EventRow, MemberRow, MessageRow, UserRow, WatermarkRow};
 use crate::error::ViewError;
 use crate::facts::Role;
 
@@ -32,6 +32,8 @@ pub struct Rows {
     pub members: HashMap<(u64, String, &'static str), MemberRow>,
     /// The newest row of each user.
     pub users: HashMap<(String, String), UserRow>,
+    /// How far each partition is with these rows.
+    pub watermarks: HashMap<u16, WatermarkRow>,
 }
 
 /// The columns are `DateTime64(3)`.

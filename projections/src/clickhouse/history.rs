@@ -128,7 +128,8 @@ impl ClickHouse {
         events: &mut [StoredEvent],
     ) -> Result<(), ViewError> {
         let sent = |event: &StoredEvent| event.frame.message.and(event.frame.seq);
-        let (Some(first), Some(last)) = (events.iter().filter_map(sent).min(), events.iter().filter_map(sent).max()) else {
+        let (Some(first), Some(last)) = (events.iter().filter_map(sent).min(), events.iter().filter_map(sent).max())
+        else {
             return Ok(());
         };
         let mut messages = self.messages(tenant, conversation, first, last).await?.into_iter().peekable();

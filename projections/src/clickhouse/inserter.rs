@@ -13,10 +13,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connection::{ClickHouse, write};
 use super::fold::Rows;
+use super::rows::WatermarkRow;
 use crate::error::ViewError;
 use crate::telemetry::InsertTelemetry;
 
-/// Between two groups of inserts; six inserts twice a second are far below 60 a second.
+/// Between two groups of inserts; seven inserts twice a second are far below 60 a second.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// So many rows do not wait for the interval.
 const ROWS_ENOUGH: usize = 50_000;
@@ -26,10 +27,10 @@ const QUEUE_MAX: usize = PARTITIONS_MAX as usize;
 /// Hears when all rows of a group are on disk, or why they are not.
 type Done = oneshot::Sender<Result<(), ViewError>>;
 
-/// Successive batches of one partition.
+/// Successive batches of one partition, and how far it is with them.
 struct Group {
-    partition: u16,
     batches: Vec<Stored>,
+    note: WatermarkRow,
     done: Done,
 }
 
@@ -38,15 +39,16 @@ struct Group {
 pub struct InserterHandle(mpsc::Sender<Group>);
 
 impl InserterHandle {
-    /// Inserts successive batches of `partition`; returns when ClickHouse has them on disk.
+    /// Inserts successive batches of the partition that `note` is about, then the note; returns when ClickHouse has them
+    /// on disk.
     ///
     /// # Errors
     /// Transient: some of the rows may be there, and inserting the batches again, cut as you like, is harmless.
     /// `Corrupt`: a batch cannot be decoded.
-    pub async fn insert(&self, partition: u16, batches: Vec<Stored>) -> Result<(), ViewError> {
+    pub(super) async fn insert(&self, batches: Vec<Stored>, note: WatermarkRow) -> Result<(), ViewError> {
         let ended = || ViewError::Transient("the inserter of the history has ended".to_owned());
         let (done, inserted) = oneshot::channel();
-        self.0.send(Group { partition, batches, done }).await.map_err(|_| ended())?;
+        self.0.send(Group { batches, note, done }).await.map_err(|_| ended())?;
         inserted.await.map_err(|_| ended())?
     }
 }
@@ -111,9 +113,9 @@ impl Inserter {
 
 impl Gathered {
     async fn take(&mut self, log: &LogId, group: Group) {
-        let Group { partition, batches, done } = group;
+        let Group { batches, note, done } = group;
         for batch in &batches {
-            if let Err(error) = self.rows.fold(log, partition, batch.sequence, &batch.payload) {
+            if let Err(error) = self.rows.fold(log, note.partition, batch.sequence, &batch.payload) {
                 // What was folded before it is right all the same.
                 drop(done.send(Err(error)));
                 return;
@@ -121,6 +123,7 @@ impl Gathered {
             // A group is many milliseconds of work, and sockets may be served by the same thread.
             yield_now().await;
         }
+        self.rows.watermarks.insert(note.partition, note);
         self.waiting.push(done);
     }
 }
@@ -133,7 +136,8 @@ async fn insert(clickhouse: &ClickHouse, rows: &Rows) -> Result<(), ViewError> {
     insert_all(clickhouse, "members", rows.members.values()).await?;
     insert_all(clickhouse, "users", rows.users.values()).await?;
     insert_all(clickhouse, "events", rows.events.iter()).await?;
-    insert_all(clickhouse, "events", rows.batches.iter()).await
+    insert_all(clickhouse, "events", rows.batches.iter()).await?;
+    insert_all(clickhouse, "watermarks", rows.watermarks.values()).await
 }
 
 /// Inserts rows into a table; nothing where there are none.

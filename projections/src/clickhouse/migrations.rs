@@ -5,8 +5,10 @@
 use super::connection::{ClickHouse, read};
 use crate::error::ViewError;
 
-const MIGRATIONS: &[(u32, &str, &str)] =
-    &[(1, "tables", include_str!("migrations/0001_tables.sql")), (2, "views", include_str!("migrations/0002_views.sql"))];
+const MIGRATIONS: &[(u32, &str, &str)] = &[
+    (1, "tables", include_str!("migrations/0001_tables.sql")),
+    (2, "views", include_str!("migrations/0002_views.sql")),
+];
 
 /// Brings the schema up to what this binary needs. What is there is left; several processes may do it at once.
 ///
@@ -53,7 +55,12 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<(), ViewError> {
 fn statements(sql: &str, store: &str, views: &str) -> Vec<String> {
     let sql = sql.replace("{store}", store).replace("{views}", views);
     let lines: Vec<&str> = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
-    lines.join("\n").split(";\n").map(|text| text.trim().trim_end_matches(';').to_owned()).filter(|text| !text.is_empty()).collect()
+    lines
+        .join("\n")
+        .split(";\n")
+        .map(|text| text.trim().trim_end_matches(';').to_owned())
+        .filter(|text| !text.is_empty())
+        .collect()
 }
 
 #[cfg(test)]
@@ -65,7 +72,10 @@ mod tests {
         for (index, (number, name, sql)) in MIGRATIONS.iter().enumerate() {
             assert_eq!(*number as usize, index + 1);
             for statement in statements(sql, "s", "v") {
-                assert!(statement.contains(" IF NOT EXISTS ") || statement.starts_with("CREATE OR REPLACE"), "{name}: {statement}");
+                assert!(
+                    statement.contains(" IF NOT EXISTS ") || statement.starts_with("CREATE OR REPLACE"),
+                    "{name}: {statement}"
+                );
                 assert!(!statement.contains(['{', '}']), "{statement}");
             }
         }
@@ -75,7 +85,8 @@ mod tests {
     fn every_table_and_column_has_a_comment() {
         for (_, name, sql) in MIGRATIONS {
             for statement in statements(sql, "s", "v") {
-                let columns: Vec<&str> = statement.lines().filter(|line| line.starts_with("    ") && !line.contains("INDEX")).collect();
+                let columns: Vec<&str> =
+                    statement.lines().filter(|line| line.starts_with("    ") && !line.contains("INDEX")).collect();
                 assert!(columns.len() > 2, "{name}: {statement}");
                 for column in columns {
                     assert!(column.contains(" COMMENT '"), "{name}: no comment on {column}");

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 
 use super::connection::ClickHouse;
 use super::inserter::InserterHandle;
-use super::watermark::{note, watermark};
+use super::rows::WatermarkRow;
+use super::watermark::watermark;
 use crate::error::ViewError;
 use crate::runner::{Projector, StepSize, Steps};
 use crate::watermark::Watermark;
 
-/// Between two looks at whether the history holds what was inserted; so old is what `natter.watermarks` says at most.
+/// Between two looks at whether the history holds what was inserted; a note in `watermarks` is at most so old.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Keeps `natter_store` up with the log.
@@ -23,7 +24,7 @@ pub struct HistoryProjector {
     checked: Mutex<HashMap<u16, Checked>>,
 }
 
-/// How far a partition was complete when it was looked at, and where the log ended then as far as is known.
+/// How far a partition was complete when it was looked at, and where the log ends as far as is known.
 #[derive(Clone, Copy)]
 struct Checked {
     sequence: u64,
@@ -39,6 +40,10 @@ impl HistoryProjector {
 
     fn checked(&self) -> MutexGuard<'_, HashMap<u16, Checked>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_check(&self, partition: u16) -> Option<Checked> {
+        self.checked().get(&partition).copied()
     }
 }
 
@@ -64,27 +69,30 @@ impl Projector for HistoryProjector {
     }
 
     async fn watermark(&self, partition: u16) -> Result<Watermark, ViewError> {
-        let (checked, log_last) = self.checked().get(&partition).map_or((0, 0), |found| (found.sequence, found.log_last));
+        let (checked, log_last) = self.last_check(partition).map_or((0, 0), |found| (found.sequence, found.log_last));
         let found = watermark(&self.clickhouse, partition, checked).await?;
         let (sequence, log_last) = (found.sequence, log_last.max(found.sequence));
-        note(&self.clickhouse, partition, &found, log_last).await?;
+        if let Some(log) = &found.log {
+            let note = WatermarkRow { partition, log_last, applied: sequence, checked: sequence, log: log.to_string() };
+            self.inserter.insert(Vec::new(), note).await?;
+        }
         self.checked().insert(partition, Checked { sequence, log_last, at: Instant::now() });
         Ok(found)
     }
 
     async fn apply(&self, steps: Steps<'_>) -> Result<Watermark, ViewError> {
         let Steps { log, partition, after, batches } = steps;
-        self.inserter.insert(partition, batches.to_vec()).await?;
         let Some(last) = batches.last() else { return Ok(Watermark::new(log.clone(), after)) };
-        let mut is_due = true;
-        if let Some(checked) = self.checked().get_mut(&partition) {
-            checked.log_last = checked.log_last.max(last.sequence + last.behind);
-            is_due = checked.at.elapsed() >= CHECK_INTERVAL;
-        }
-        if is_due {
+        let (applied, log_last) = (last.sequence, last.sequence + last.behind);
+        let check = self.last_check(partition);
+        let checked = check.map_or(0, |check| check.sequence);
+        let note = WatermarkRow { partition, log_last, applied, checked, log: log.to_string() };
+        self.inserter.insert(batches.to_vec(), note).await?;
+        self.checked().entry(partition).and_modify(|check| check.log_last = log_last);
+        if check.is_none_or(|check| check.at.elapsed() >= CHECK_INTERVAL) {
             // Else a busy projector would never see that its store was emptied or put back, and leave a hole.
             return self.watermark(partition).await;
         }
-        Ok(Watermark::new(log.clone(), last.sequence))
+        Ok(Watermark::new(log.clone(), applied))
     }
 }

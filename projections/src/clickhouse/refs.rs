@@ -3,6 +3,7 @@
 use clickhouse::Row;
 use natter_schemas::event::RefScope;
 use natter_schemas::id::{ConversationId, MessageId};
+use natter_schemas::limits::{REF_BYTES_MAX, TENANT_BYTES_MAX, USER_BYTES_MAX};
 use natter_schemas::names::{Ref, Tenant, UserId};
 use natter_schemas::outcome::Answered;
 use serde::Deserialize;
@@ -52,9 +53,25 @@ pub async fn find_refs(
     since_ms: u64,
     queries: &[RefQuery],
 ) -> Result<Vec<Option<Answered>>, ViewError> {
-    if queries.is_empty() {
-        return Ok(Vec::new());
+    let mut found = Vec::with_capacity(queries.len());
+    for queries in queries.chunks(ASKED_AT_ONCE) {
+        found.extend(find_some(clickhouse, partition, last, since_ms, queries).await?);
     }
+    Ok(found)
+}
+
+/// So many fit a query of [`QUERY_BYTES_MAX`] however long the names in it are.
+const ASKED_AT_ONCE: usize = 1000;
+const QUERY_BYTES_MAX: &str = "2097152";
+const _: () = assert!(ASKED_AT_ONCE * 2 * (TENANT_BYTES_MAX + USER_BYTES_MAX + 2 * REF_BYTES_MAX) < 1 << 20);
+
+async fn find_some(
+    clickhouse: &ClickHouse,
+    partition: u16,
+    last: u64,
+    since_ms: u64,
+    queries: &[RefQuery],
+) -> Result<Vec<Option<Answered>>, ViewError> {
     let references: Vec<&str> = queries.iter().map(|query| query.reference.as_str()).collect();
     let senders: Vec<(&str, &str, &str)> =
         queries.iter().map(|query| (query.tenant.as_str(), query.sender.as_str(), query.reference.as_str())).collect();
@@ -68,6 +85,7 @@ pub async fn find_refs(
         clickhouse.table("events")
     );
     let query = clickhouse.client().query(&sql).bind(partition).bind(last).bind(references).bind(senders).bind(since);
+    let query = query.with_setting("max_query_size", QUERY_BYTES_MAX);
     let rows: Vec<Found> = read("looking up refs in the history", query.fetch_all()).await?;
     // Rising by position: of several, the newest is taken.
     Ok(queries.iter().map(|query| rows.iter().rev().find(|row| row.answers(query)).map(Found::answered)).collect())

@@ -158,3 +158,19 @@ pub struct UserRow {
     /// The position within the partition.
     pub version: u64,
 }
+
+/// `watermarks`: how far the history is. When it was noted is filled in by ClickHouse.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct WatermarkRow {
+    /// The partition.
+    pub partition: u16,
+    /// The log's last sequence.
+    pub log_last: u64,
+    /// The last sequence that was inserted.
+    pub applied: u64,
+    /// The sequence up to which all was seen to be here: a note vouches for everything below it, so this is what was
+    /// looked up, never what was merely inserted.
+    pub checked: u64,
+    /// The log's id.
+    pub log: String,
+}

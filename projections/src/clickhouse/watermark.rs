@@ -59,23 +59,11 @@ async fn span(clickhouse: &ClickHouse, partition: u16, from: u64) -> Result<Span
     clickhouse.client().query(&sql).bind(partition).bind(from).fetch_one().await
 }
 
-/// Where a projector noted last that everything is here; 0: nowhere.
+/// Where a projector looked last and found everything here; 0: nowhere.
 async fn noted(clickhouse: &ClickHouse, partition: u16) -> Result<u64, ViewError> {
     let notes = clickhouse.table("watermarks");
-    let sql = format!("SELECT argMax(applied, checked_at) FROM {notes} WHERE partition = ?");
+    let sql = format!("SELECT argMax(checked, checked_at) FROM {notes} WHERE partition = ?");
     read(READING, clickhouse.client().query(&sql).bind(partition).fetch_one()).await
-}
-
-/// Notes a watermark that was just looked up, for people and for those who look next. Only what was looked up is noted,
-/// never what was merely inserted: a note vouches for everything below it.
-///
-/// # Errors
-/// Transient.
-pub(super) async fn note(clickhouse: &ClickHouse, partition: u16, found: &Watermark, log_last: u64) -> Result<(), ViewError> {
-    let (notes, applied) = (clickhouse.table("watermarks"), found.sequence);
-    let log = found.log.as_ref().map(ToString::to_string).unwrap_or_default();
-    let sql = format!("INSERT INTO {notes} VALUES ({partition}, {log_last}, {applied}, now64(3), '{log}')");
-    clickhouse.execute("noting the history's watermark", &sql).await
 }
 
 /// The last sequence before the first hole in `span`.

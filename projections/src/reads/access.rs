@@ -3,13 +3,12 @@
 use natter_schemas::command::{Address, Visibility};
 use natter_schemas::error::ErrorCode;
 use natter_schemas::id::ConversationId;
-use natter_schemas::names::{Tenant, UserId};
 use natter_schemas::position::Position;
 use natter_schemas::wire::server::ErrorBody;
 
-use super::{Reads, error_body};
-use crate::redis::inbox::{self, Seen};
+use super::{Asking, Reads, error_body};
 use crate::redis::addresses;
+use crate::redis::inbox::{self, Seen};
 
 /// A conversation that the reader may know of.
 pub(super) struct Known {
@@ -30,16 +29,11 @@ impl Known {
 }
 
 impl Reads {
-    /// The conversation at `address`, if `user` is a member or it is public; else `not_found`, as if it were not there.
-    pub(super) async fn known(
-        &self,
-        tenant: &Tenant,
-        user: &UserId,
-        address: &Address,
-        min: &[Position],
-    ) -> Result<Known, ErrorBody> {
+    /// The conversation at `address`, if the reader is a member or it is public; else `not_found`, as if it were not there.
+    pub(super) async fn known(&self, asking: Asking<'_>, address: &Address) -> Result<Known, ErrorBody> {
+        let Asking { tenant, user, .. } = asking;
         let partition = address.slot(tenant).partition(self.partitions);
-        let least = Self::least(partition, min);
+        let least = asking.least(partition);
         let id = match address {
             Address::Id(id) => *id,
             Address::External(external) => {
@@ -60,15 +54,9 @@ impl Reads {
         may_know.then_some(Known { partition, seen, shows: watermark.sequence }).ok_or_else(not_found)
     }
 
-    /// The conversation at `address`, if `user` is a member.
-    pub(super) async fn joined(
-        &self,
-        tenant: &Tenant,
-        user: &UserId,
-        address: &Address,
-        min: &[Position],
-    ) -> Result<Known, ErrorBody> {
-        let known = self.known(tenant, user, address, min).await?;
+    /// The conversation at `address`, if the reader is a member.
+    pub(super) async fn joined(&self, asking: Asking<'_>, address: &Address) -> Result<Known, ErrorBody> {
+        let known = self.known(asking, address).await?;
         if known.seen.membership.is_some() { Ok(known) } else { Err(ErrorBody::of(ErrorCode::NotMember)) }
     }
 }

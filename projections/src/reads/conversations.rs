@@ -7,13 +7,13 @@ use natter_schemas::command::Address;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::id::ConversationId;
 use natter_schemas::limits::PAGE_ITEMS_MAX;
-use natter_schemas::names::{DisplayName, Tenant, UserId};
+use natter_schemas::names::{DisplayName, UserId};
 use natter_schemas::position::Position;
 use natter_schemas::slot::Slot;
 use natter_schemas::wire::reads::{ConversationRead, ConversationsPage, Member, MembersPage};
 use natter_schemas::wire::server::ErrorBody;
 
-use super::{Memberships, Reads, error_body};
+use super::{Asking, Memberships, Reads, error_body};
 use crate::error::ViewError;
 use crate::redis::inbox::{self, After};
 use crate::redis::{members, users};
@@ -27,17 +27,16 @@ impl Reads {
     /// `invalid_field` for a cursor that is none; `behind`; `unavailable`.
     pub async fn conversations(
         &self,
-        tenant: &Tenant,
-        user: &UserId,
+        asking: Asking<'_>,
         cursor: Option<&str>,
         limit: u32,
-        min: &[Position],
     ) -> Result<ConversationsPage, ErrorBody> {
+        let Asking { tenant, user, .. } = asking;
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
         let after = cursor.map(parse_cursor).transpose()?;
         let parts = (0..self.partitions).map(|partition| {
             let read = move |redis| async move { inbox::page(&redis, partition, tenant, user, after, limit).await };
-            self.redis.at_least(partition, Self::least(partition, min), |inbox| &inbox.watermark, read)
+            self.redis.at_least(partition, asking.least(partition), |inbox| &inbox.watermark, read)
         });
         let parts = try_join_all(parts).await.map_err(|error| error_body(&error))?;
         let positions = (0..self.partitions).zip(&parts).map(|(p, part)| Position::batch(p, part.watermark.sequence));
@@ -58,15 +57,9 @@ impl Reads {
     ///
     /// # Errors
     /// `not_found`, `behind`, `unavailable`.
-    pub async fn conversation(
-        &self,
-        tenant: &Tenant,
-        user: &UserId,
-        address: &Address,
-        min: &[Position],
-    ) -> Result<ConversationRead, ErrorBody> {
-        let known = self.known(tenant, user, address, min).await?;
-        Ok(ConversationRead { position: known.position(), conversation: known.seen.into_wire(user) })
+    pub async fn conversation(&self, asking: Asking<'_>, address: &Address) -> Result<ConversationRead, ErrorBody> {
+        let known = self.known(asking, address).await?;
+        Ok(ConversationRead { position: known.position(), conversation: known.seen.into_wire(asking.user) })
     }
 
     /// A page of a conversation's members, by user id.
@@ -75,17 +68,15 @@ impl Reads {
     /// `not_found`, `not_member`, `invalid_field` for a cursor that is no user id, `behind`, `unavailable`.
     pub async fn members(
         &self,
-        tenant: &Tenant,
-        user: &UserId,
+        asking: Asking<'_>,
         address: &Address,
         cursor: Option<&str>,
         limit: u32,
-        min: &[Position],
     ) -> Result<MembersPage, ErrorBody> {
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
         let invalid = |error| ErrorBody::new(ErrorCode::InvalidField, format!("`cursor` {error}"));
         let after = cursor.map(UserId::try_from).transpose().map_err(invalid)?;
-        let known = self.joined(tenant, user, address, min).await?;
+        let known = self.joined(asking, address).await?;
         let (partition, id) = (known.partition, known.id());
         let read = |redis| {
             let after = after.as_ref();
@@ -94,7 +85,7 @@ impl Reads {
         let page = self.redis.at_least(partition, known.shows, |page| &page.watermark, read).await;
         let page = page.map_err(|error| error_body(&error))?;
         let ids: Vec<UserId> = page.members.iter().map(|member| member.user.clone()).collect();
-        let mut names = self.names(tenant, &ids, min).await.map_err(|error| error_body(&error))?;
+        let mut names = self.names(asking, &ids).await.map_err(|error| error_body(&error))?;
         let full = page.members.len() == limit as usize;
         let next_cursor = ids.last().filter(|_| full).map(ToString::to_string);
         let member = |member: members::Member| Member {
@@ -116,24 +107,22 @@ impl Reads {
     ///
     /// # Errors
     /// `behind`, `unavailable`.
-    pub async fn memberships(&self, tenant: &Tenant, user: &UserId, min: &[Position]) -> Result<Memberships, ErrorBody> {
+    pub async fn memberships(&self, asking: Asking<'_>) -> Result<Memberships, ErrorBody> {
+        let Asking { tenant, user, .. } = asking;
         let parts = (0..self.partitions).map(|partition| {
             let read = move |redis| async move { inbox::memberships(&redis, partition, tenant, user).await };
-            self.redis.at_least(partition, Self::least(partition, min), |(watermark, _)| watermark, read)
+            self.redis.at_least(partition, asking.least(partition), |(watermark, _)| watermark, read)
         });
         let parts = try_join_all(parts).await.map_err(|error| error_body(&error))?;
-        let positions = (0..self.partitions).zip(&parts).map(|(p, (watermark, _))| Position::batch(p, watermark.sequence));
+        let positions =
+            (0..self.partitions).zip(&parts).map(|(p, (watermark, _))| Position::batch(p, watermark.sequence));
         let positions = positions.collect();
         Ok(Memberships { conversations: parts.into_iter().flat_map(|(_, ids)| ids).collect(), positions })
     }
 
     /// Display names; each user's lies in the user's own partition.
-    async fn names(
-        &self,
-        tenant: &Tenant,
-        ids: &[UserId],
-        min: &[Position],
-    ) -> Result<BTreeMap<UserId, DisplayName>, ViewError> {
+    async fn names(&self, asking: Asking<'_>, ids: &[UserId]) -> Result<BTreeMap<UserId, DisplayName>, ViewError> {
+        let tenant = asking.tenant;
         let mut by_partition: BTreeMap<u16, Vec<UserId>> = BTreeMap::new();
         for id in ids {
             by_partition.entry(Slot::of_user(tenant, id).partition(self.partitions)).or_default().push(id.clone());
@@ -143,8 +132,8 @@ impl Reads {
                 let ids = &ids;
                 async move { users::names(&redis, partition, tenant, ids).await }
             };
-            let least = Self::least(partition, min);
-            let (_, names) = self.redis.at_least(partition, least, |(watermark, _)| watermark, read).await?;
+            let (_, names) =
+                self.redis.at_least(partition, asking.least(partition), |(watermark, _)| watermark, read).await?;
             Ok::<_, ViewError>(ids.into_iter().zip(names))
         });
         let named = try_join_all(parts).await?.into_iter().flatten();
@@ -154,6 +143,7 @@ impl Reads {
 
 /// `<active at, Unix ms>-<conversation>`.
 fn parse_cursor(cursor: &str) -> Result<After, ErrorBody> {
-    let parsed = cursor.split_once('-').and_then(|(at, id)| Some((at.parse().ok()?, id.parse::<ConversationId>().ok()?)));
+    let parsed =
+        cursor.split_once('-').and_then(|(at, id)| Some((at.parse().ok()?, id.parse::<ConversationId>().ok()?)));
     parsed.ok_or_else(|| ErrorBody::new(ErrorCode::InvalidField, "`cursor` is not one that was given out"))
 }

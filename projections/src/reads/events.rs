@@ -4,12 +4,12 @@ use natter_schemas::command::Address;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::event::Placed;
 use natter_schemas::limits::PAGE_ITEMS_MAX;
-use natter_schemas::names::{Ref, Tenant, UserId};
+use natter_schemas::names::{Ref, UserId};
 use natter_schemas::position::Position;
 use natter_schemas::wire::reads::EventsPage;
 use natter_schemas::wire::server::{ErrorBody, EventFrame};
 
-use super::{Reads, error_body};
+use super::{Asking, Reads, error_body};
 
 impl Reads {
     /// A page of a conversation's events after `after` (from the first, where there is none). Who names a position has
@@ -20,16 +20,15 @@ impl Reads {
     /// `unavailable`.
     pub async fn events(
         &self,
-        tenant: &Tenant,
-        user: &UserId,
+        asking: Asking<'_>,
         address: &Address,
         after: Option<Position>,
         limit: u32,
-        min: &[Position],
     ) -> Result<EventsPage, ErrorBody> {
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
+        let Asking { tenant, user, min } = asking;
         let min: Vec<Position> = min.iter().copied().chain(after).collect();
-        let known = self.joined(tenant, user, address, &min).await?;
+        let known = self.joined(Asking { tenant, user, min: &min }, address).await?;
         let (partition, id) = (known.partition, known.id());
         let after = after.unwrap_or(Position::batch(partition, 0));
         if after.partition != partition {

@@ -7,14 +7,13 @@ use natter_schemas::error::ErrorCode;
 use natter_schemas::event::Placed;
 use natter_schemas::id::MessageId;
 use natter_schemas::limits::{HOT_MESSAGES, PAGE_MESSAGES_MAX};
-use natter_schemas::names::{Tenant, UserId};
 use natter_schemas::outcome::Accepted;
 use natter_schemas::position::Position;
 use natter_schemas::wire::reads::{Message, MessagesPage};
 use natter_schemas::wire::server::ErrorBody;
 
 use super::access::{Known, not_found};
-use super::{MessageRange, Reads, as_seen_by, error_body};
+use super::{Asking, MessageRange, Reads, as_seen_by, error_body};
 use crate::error::ViewError;
 use crate::redis::messages::{HotMessages, hot};
 
@@ -25,30 +24,26 @@ impl Reads {
     /// `not_found`, `not_member`, `behind`, `history_behind`, `unavailable`.
     pub async fn messages(
         &self,
-        tenant: &Tenant,
-        user: &UserId,
+        asking: Asking<'_>,
         address: &Address,
         range: MessageRange,
         limit: u32,
-        min: &[Position],
     ) -> Result<MessagesPage, ErrorBody> {
         let limit = u64::from(limit.clamp(1, PAGE_MESSAGES_MAX));
-        let known = self.joined(tenant, user, address, min).await?;
+        let known = self.joined(asking, address).await?;
         let seqs = match range {
-            MessageRange::AroundMessage(message) => {
-                around(self.seq_of(tenant, user, &known, message).await?, limit)
-            }
+            MessageRange::AroundMessage(message) => around(self.seq_of(asking, &known, message).await?, limit),
             range => seqs(range, known.seen.row.last_seq, limit),
         };
-        let found = self.hot(&known, user, seqs.clone()).await?;
+        let found = self.hot(asking, &known, seqs.clone()).await?;
         let wanted = *seqs.start()..=(*seqs.end()).min(found.last_seq);
         let below = *wanted.start()..=(*wanted.end()).min(found.first_hot_seq - 1);
         let shows = found.watermark.sequence;
-        let mut messages =
-            if below.is_empty() { Vec::new() } else { self.cold(tenant, user, &known, below, shows).await? };
+        let mut messages = if below.is_empty() { Vec::new() } else { self.cold(asking, &known, below, shows).await? };
         messages.extend(found.messages);
         if messages.len() as u64 != length(&wanted) {
-            let reason = format!("{} messages of conversation {} where {wanted:?} should be", messages.len(), known.id());
+            let reason =
+                format!("{} messages of conversation {} where {wanted:?} should be", messages.len(), known.id());
             return Err(error_body(&ViewError::Corrupt(reason)));
         }
         Ok(MessagesPage {
@@ -60,11 +55,16 @@ impl Reads {
         })
     }
 
-    async fn hot(&self, known: &Known, user: &UserId, seqs: RangeInclusive<u64>) -> Result<HotMessages, ErrorBody> {
+    async fn hot(
+        &self,
+        asking: Asking<'_>,
+        known: &Known,
+        seqs: RangeInclusive<u64>,
+    ) -> Result<HotMessages, ErrorBody> {
         let (partition, id) = (known.partition, known.id());
         let read = |redis| {
             let seqs = seqs.clone();
-            async move { hot(&redis, partition, id, seqs, user).await }
+            async move { hot(&redis, partition, id, seqs, asking.user).await }
         };
         let found = self.redis.at_least(partition, known.shows, |found| &found.watermark, read).await;
         found.map_err(|error| error_body(&error))
@@ -73,41 +73,42 @@ impl Reads {
     /// Messages that are not hot any more, all of them: from the history, and from EVT where it is behind.
     async fn cold(
         &self,
-        tenant: &Tenant,
-        user: &UserId,
+        asking: Asking<'_>,
         known: &Known,
         seqs: RangeInclusive<u64>,
         shows: u64,
     ) -> Result<Vec<Message>, ErrorBody> {
         let complete = self.tails.history(known.partition).await?;
-        let stored = self.history.messages(tenant, known.id(), *seqs.start(), *seqs.end()).await;
+        let stored = self.history.messages(asking.tenant, known.id(), *seqs.start(), *seqs.end()).await;
         let mut messages = stored.map_err(|error| error_body(&error))?;
         let wanted = length(&seqs);
         if (messages.len() as u64) < wanted {
             let above = self.tails.above(known.partition, known.id(), complete, shows).await?;
             // The history may have some of them by now.
             let is_new = |seq| messages.binary_search_by_key(&seq, |message| message.seq).is_err();
-            let added = above.iter().filter_map(message_of).filter(|found| seqs.contains(&found.seq) && is_new(found.seq));
+            let added =
+                above.iter().filter_map(message_of).filter(|found| seqs.contains(&found.seq) && is_new(found.seq));
             let added: Vec<Message> = added.collect();
             messages.extend(added);
             messages.sort_by_key(|message| message.seq);
         }
         if messages.len() as u64 == wanted {
-            return Ok(messages.into_iter().map(|message| as_seen_by(user, message)).collect());
+            return Ok(messages.into_iter().map(|message| as_seen_by(asking.user, message)).collect());
         }
         // Seqs are dense: the history has lost something and is being filled again.
         Err(ErrorBody::of(ErrorCode::HistoryBehind).retry_after(1000))
     }
 
-    async fn seq_of(&self, tenant: &Tenant, user: &UserId, known: &Known, message: MessageId) -> Result<u64, ErrorBody> {
+    async fn seq_of(&self, asking: Asking<'_>, known: &Known, message: MessageId) -> Result<u64, ErrorBody> {
         let last_seq = known.seen.row.last_seq;
         let newest = last_seq.saturating_sub(HOT_MESSAGES as u64) + 1..=last_seq;
-        let found = self.hot(known, user, newest).await?;
+        let found = self.hot(asking, known, newest).await?;
         if let Some(found) = found.messages.iter().find(|found| found.message == message) {
             return Ok(found.seq);
         }
         let complete = self.tails.history(known.partition).await?;
-        let stored = self.history.seq_of(tenant, known.id(), message).await.map_err(|error| error_body(&error))?;
+        let stored =
+            self.history.seq_of(asking.tenant, known.id(), message).await.map_err(|error| error_body(&error))?;
         if let Some(seq) = stored {
             return Ok(seq);
         }
@@ -124,7 +125,9 @@ fn length(seqs: &RangeInclusive<u64>) -> u64 {
 /// The seqs that a range means.
 fn seqs(range: MessageRange, last_seq: u64, limit: u64) -> RangeInclusive<u64> {
     match range {
-        MessageRange::Newest | MessageRange::AroundMessage(_) => seqs(MessageRange::Before(last_seq + 1), last_seq, limit),
+        MessageRange::Newest | MessageRange::AroundMessage(_) => {
+            seqs(MessageRange::Before(last_seq + 1), last_seq, limit)
+        }
         MessageRange::Before(seq) => {
             let end = seq.saturating_sub(1).min(last_seq);
             (end + 1).saturating_sub(limit).max(1)..=end

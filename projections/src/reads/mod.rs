@@ -11,7 +11,7 @@ use std::sync::Arc;
 use natter_nats::Log;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::id::{ConversationId, MessageId};
-use natter_schemas::names::UserId;
+use natter_schemas::names::{Tenant, UserId};
 use natter_schemas::position::Position;
 use natter_schemas::wire::reads::Message;
 use natter_schemas::wire::server::ErrorBody;
@@ -45,6 +45,29 @@ pub struct Memberships {
     pub positions: Vec<Position>,
 }
 
+/// Who reads, and what the answer must show.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The application.
+    pub tenant: &'a Tenant,
+    /// The user.
+    pub user: &'a UserId,
+    /// What the reader has seen: of each partition that an answer is read from, at least this.
+    pub min: &'a [Position],
+}
+
+impl Asking<'_> {
+    /// The sequence that a read of `partition` must show.
+    fn least(&self, partition: u16) -> u64 {
+        self.min
+            .iter()
+            .filter(|position| position.partition == partition)
+            .map(|position| position.sequence)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
 /// Every read of the HTTP interface. Cheap to clone. All reads take the lowest positions that they must show (wait at
 /// most a second for them, then `behind`) and say what they show.
 #[derive(Clone)]
@@ -62,17 +85,14 @@ impl Reads {
         let tails = Arc::new(Tails::new(log, history.clone()));
         Self { redis, history, partitions, tails }
     }
-
-    /// The sequence that a read of `partition` must show.
-    fn least(partition: u16, min: &[Position]) -> u64 {
-        min.iter().filter(|position| position.partition == partition).map(|position| position.sequence).max().unwrap_or(0)
-    }
 }
 
 /// What a view's error is to a client.
 pub fn error_body(error: &ViewError) -> ErrorBody {
     match error {
-        ViewError::Behind { reached } => ErrorBody::new(ErrorCode::Behind, format!("the view has reached {reached}")).retry_after(200),
+        ViewError::Behind { reached } => {
+            ErrorBody::new(ErrorCode::Behind, format!("the view has reached {reached}")).retry_after(200)
+        }
         ViewError::Transient(reason) => {
             tracing::warn!(%reason, "a read failed");
             ErrorBody::of(ErrorCode::Unavailable)

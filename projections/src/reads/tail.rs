@@ -78,7 +78,9 @@ impl Tails {
         let found = watermark(&self.history, partition, known).await?;
         if !found.is_of(self.log.id()) {
             let id = self.log.id();
-            return Err(ViewError::Mismatch(format!("the history of partition {partition} stands at {found}, but this is log {id}")));
+            return Err(ViewError::Mismatch(format!(
+                "the history of partition {partition} stands at {found}, but this is log {id}"
+            )));
         }
         Ok(found.sequence)
     }

@@ -17,7 +17,7 @@ use crate::watermark::Watermark;
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
 
 /// While a step is applied, Redis answers nobody else: some milliseconds for this many records.
-const STEP_RECORDS_MAX: u64 = 4000;
+const STEP_RECORDS_MAX: u64 = 2000;
 const STEP_BYTES_MAX: usize = 1024 * 1024;
 
 /// Advances all Redis views of a partition.
@@ -64,6 +64,8 @@ impl Projector for RedisProjector {
             for outcome in &outcomes {
                 step.outcome(outcome);
             }
+            // Gateways and processors may share these threads.
+            tokio::task::yield_now().await;
         }
         let args = arguments(steps.log, steps.after, last.sequence, step);
         let (watermark, _) = answered(self.0.call(&SCRIPT, &watermark_key(steps.partition), &args).await?)?;

@@ -97,8 +97,9 @@ COMMENT 'Users who have a display name';
 CREATE TABLE IF NOT EXISTS {store}.watermarks (
     partition UInt16 COMMENT 'The partition of the log',
     log_last UInt64 COMMENT 'The last sequence of EVT of that partition',
-    applied UInt64 COMMENT 'The sequence up to which everything is in these tables',
-    checked_at DateTime64(3, 'UTC') COMMENT 'When that was looked up',
-    log LowCardinality(String) COMMENT 'The id of the log'
+    applied UInt64 COMMENT 'The sequence up to which everything was inserted into these tables',
+    checked UInt64 COMMENT 'The sequence up to which everything was seen to be in these tables',
+    log LowCardinality(String) COMMENT 'The id of the log',
+    checked_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When this was noted'
 ) ENGINE = ReplacingMergeTree(checked_at) ORDER BY partition
-COMMENT 'How far the history was when it was last looked up';
+COMMENT 'How far the history is';
