@@ -178,6 +178,8 @@ impl Permissions {
                 format!("$JS.API.CONSUMER.CREATE.{stream}"),
                 format!("$JS.API.CONSUMER.CREATE.{stream}.>"),
                 format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.*"),
+                // The client library asks for it when the link was away.
+                format!("$JS.API.CONSUMER.INFO.{stream}.*"),
             ]);
             self.may_get([stream].into_iter());
         }

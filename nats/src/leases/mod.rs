@@ -226,7 +226,9 @@ impl Keeper {
                 () = tokio::time::sleep_until(self.valid_until) => break Phase::Lost,
                 tried = async {
                     renewals.tick().await;
-                    self.renew().await
+                    // What was asked on a link that broke is never answered: there is time for another try.
+                    let late = |late| Err(LogError::transient("renewing a lease", late));
+                    tokio::time::timeout(self.options.renew, self.renew()).await.unwrap_or_else(late)
                 } => tried,
             };
             match tried {

@@ -21,7 +21,7 @@ const TOKEN_TTL: Duration = Duration::from_hours(24);
 /// Width of the first column.
 const NAMES: usize = 12;
 
-/// The table: sections of (name, value, remark).
+/// The table: sections of (name, remark, value).
 pub struct Table {
     title: String,
     sections: Vec<(&'static str, Vec<Row>)>,
@@ -73,14 +73,16 @@ fn places(system: &System, running: &Running, data: &Path) -> Vec<Row> {
         let found = pids.iter().find(|(of, _)| *of == backend);
         found.map_or_else(|| "as configured".to_owned(), |(_, pid)| format!("process {pid}"))
     };
+    let own = format!("process {}", running.pid);
     vec![
-        row("gateway", &running.http, "page, WebSocket at /v1/ws, HTTP at /v1"),
-        row("metrics", &running.metrics, "also /readyz and /healthz"),
+        row("gateway", &running.http, own.clone()),
+        row("metrics", &running.metrics, own),
         row("nats", &running.nats, child(Backend::Nats)),
         row("redis", &running.redis, child(Backend::Redis)),
         row("clickhouse", &running.clickhouse, child(Backend::ClickHouse)),
         row("s3", &running.s3, child(Backend::S3)),
-        row("data", data.display().to_string(), "the servers' logs are in logs/"),
+        row("data", data.display().to_string(), "folder"),
+        row("logs", data.join("logs").display().to_string(), "folder"),
     ]
 }
 
@@ -107,14 +109,11 @@ impl fmt::Display for Table {
         writeln!(formatter, "\n{bold}{}{plain}", self.title)?;
         for (section, rows) in &self.sections {
             writeln!(formatter, "\n{dim}{section}{plain}")?;
-            // Long values stand alone: a remark behind them would wrap.
-            let width = rows.iter().filter(|row| !row.remark.is_empty()).map(|row| row.value.len()).max().unwrap_or(0);
+            let width = rows.iter().map(|row| row.remark.len()).max().unwrap_or(0);
+            let gap = if width == 0 { 0 } else { 2 };
             for Row { name, value, remark } in rows {
-                write!(formatter, "  {bold}{name:NAMES$}{plain}{value}")?;
-                if !remark.is_empty() {
-                    write!(formatter, "{:1$}  {dim}{remark}{plain}", "", width - value.len())?;
-                }
-                writeln!(formatter)?;
+                let padding = width - remark.len() + gap;
+                writeln!(formatter, "  {bold}{name:NAMES$}{plain}{dim}{remark}{plain}{:padding$}{value}", "")?;
             }
         }
         Ok(())
@@ -129,7 +128,7 @@ mod tests {
     fn columns_are_aligned_and_colours_are_for_terminals() {
         let rows = vec![row("nats", "nats://h:1", "process 7"), row("redis", "redis://host:22", "as configured")];
         let mut table = Table { title: "up".into(), sections: vec![("runs here", rows)], is_coloured: false };
-        let expected = "\nup\n\nruns here\n  nats        nats://h:1       process 7\n  redis       redis://host:22  as configured\n";
+        let expected = "\nup\n\nruns here\n  nats        process 7      nats://h:1\n  redis       as configured  redis://host:22\n";
         assert_eq!(table.to_string(), expected);
         table.is_coloured = true;
         assert!(table.to_string().contains("\x1b[1mup\x1b[0m"));

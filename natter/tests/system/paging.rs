@@ -163,7 +163,7 @@ async fn while_clickhouse_hangs_the_newest_messages_are_read_and_sent_and_later_
     for number in 0..20 {
         let text = format!("live {number}");
         let command =
-            json!({ "id": "1", "cmd": "message.send", "conversation": "ext:room", "ref": text, "text": text });
+            json!({ "id": "1", "cmd": "message.send", "conversation": "ext:room", "ref": format!("live-{number}"), "text": text });
         let answer = member.post("/v1/commands", command.to_string()).await;
         assert_eq!(answer.json()["ok"]["seq"], 601 + number, "{}", answer.json());
         wanted.push(Message { room: "room".to_owned(), user: "speaker0".to_owned(), at_ms: 0, text });

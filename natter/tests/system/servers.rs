@@ -31,8 +31,13 @@ pub struct Servers {
 impl Servers {
     /// Starts both and waits until they answer.
     pub async fn start() -> Servers {
+        Self::with(vec![Backend::Nats, Backend::Redis]).await
+    }
+
+    /// Starts these and waits until they answer: for a test that kills what others share.
+    pub async fn with(which: Vec<Backend>) -> Servers {
         let data = tempfile::tempdir().expect("a folder for the servers' data");
-        let backends = start(data.path(), vec![Backend::Nats, Backend::Redis]).await;
+        let backends = start(data.path(), which).await;
         Servers { backends, _data: data }
     }
 
@@ -48,6 +53,12 @@ impl Servers {
 
     pub fn redis_url(&self) -> &str {
         &self.backends.endpoints().redis_url
+    }
+
+    /// A ClickHouse of this test's own; the database is not made yet.
+    pub fn clickhouse(&self) -> ClickHouse {
+        let backends::ClickHouse { url, user, password } = self.backends.endpoints().clickhouse.clone();
+        ClickHouse { url, user, password, database: "test".to_owned() }
     }
 
     pub async fn nats(&self) -> async_nats::Client {

@@ -20,8 +20,8 @@ use super::error_body;
 use crate::clickhouse::{ClickHouse, watermark};
 use crate::error::ViewError;
 
-/// Batches fetched at once.
-const FETCH: u64 = 256;
+/// Batches fetched at once, each of at most [`OUTCOME_BATCH_BYTES_MAX`](natter_schemas::limits::OUTCOME_BATCH_BYTES_MAX).
+const FETCH: u64 = 16;
 /// One look at the history's watermark, or one failure of it, serves all reads of a partition for so long. A watermark
 /// that is too low does no harm: what lies above it is read from EVT.
 const LOOK_SERVES: Duration = Duration::from_millis(200);
@@ -130,7 +130,7 @@ impl Tail {
             }
             // A batch has at least one record.
             if records + (last - from) >= HOLE_RECORDS_MAX {
-                return Err(ErrorBody::of(ErrorCode::HistoryBehind).retry_after(1000));
+                return Err(too_far_behind());
             }
             let found = log.get_batch(&stream, from, FETCH.min(last + 1 - from)).await;
             let found = found.map_err(|error| error_body(&error.into()))?;
@@ -159,6 +159,10 @@ impl Tail {
         }
         Ok(events)
     }
+}
+
+fn too_far_behind() -> ErrorBody {
+    ErrorBody::of(ErrorCode::HistoryBehind).retry_after(1000)
 }
 
 fn records_of(batch: &Stored) -> u64 {

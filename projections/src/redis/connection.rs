@@ -55,15 +55,15 @@ impl Redis {
     /// Runs a script on the node of `key`. Every script here may run twice: reads, and writes guarded by the watermark.
     pub(crate) async fn call(&self, script: &Script, key: &str, args: &Args) -> Result<Value, ViewError> {
         let by_hash = script_command("EVALSHA", &script.hash, key, args);
-        let answer = match self.send(&by_hash).await {
-            // A server that was restarted knows no scripts: this teaches it.
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(&script_command("EVAL", script.code, key, args)).await
-            }
-            // The link broke since it was last used; the answer to one more try is the server's own.
-            Err(error) if error.is_connection_dropped() => self.send(&by_hash).await,
-            answer => answer,
-        };
+        let mut answer = self.send(&by_hash).await;
+        // The link broke since it was last used; the answer to one more try is the server's own.
+        if answer.as_ref().is_err_and(RedisError::is_connection_dropped) {
+            answer = self.send(&by_hash).await;
+        }
+        // A server that was restarted knows no scripts: this teaches it.
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            answer = self.send(&script_command("EVAL", script.code, key, args)).await;
+        }
         answer.map_err(|error| error_of("redis", &error))
     }
 

@@ -13,15 +13,15 @@ async fn commands_by_post_are_answered_with_their_outcome() {
     let made = http.post("/v1/commands", create.to_string()).await;
     assert_eq!((made.status, &made.json()["id"]), (200, &json!("1")));
     let room = text(&made.json()["ok"]["conversation"]);
-    let send = |reference: &str, text: &str| {
+    let say = |reference: &str, text: &str| {
         json!({ "id": "2", "cmd": "message.send", "conversation": room, "ref": reference, "text": text }).to_string()
     };
-    let sent = http.post("/v1/commands", send("r1", "by post")).await.json();
+    let sent = http.post("/v1/commands", say("r1", "by post")).await.json();
     assert_eq!(sent["ok"]["seq"], 1);
     assert_eq!(bob.events_to("message.sent").await.last().unwrap()["message"], sent["ok"]["message"]);
-    let conflict = http.post("/v1/commands", send("r1", "other words")).await;
+    let conflict = http.post("/v1/commands", say("r1", "other words")).await;
     assert_eq!((conflict.status, conflict.code(), &conflict.json()["id"]), (409, "conflict".into(), &json!("2")));
-    let stranger = world.http("eve").post("/v1/commands", send("r1", "hi")).await;
+    let stranger = world.http("eve").post("/v1/commands", say("r1", "hi")).await;
     assert_eq!((stranger.status, stranger.code()), (404, "not_found".into()));
 }
 

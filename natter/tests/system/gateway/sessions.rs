@@ -333,7 +333,7 @@ async fn who_sends_too_fast_is_told_and_a_service_is_not() {
     let error = ada.reply(&id).await["error"].clone();
     assert_eq!(error["code"], "rate_limited");
     assert!((1..=1001).contains(&error["retry_after_ms"].as_u64().unwrap()), "{error}");
-    let token = world.token_with("import", Duration::from_secs(60), true);
+    let token = world.token_with("import", Duration::from_mins(1), true);
     let mut service = Client::open(world.address, &token).await;
     for count in 0..50 {
         service.ok(name(count)).await;

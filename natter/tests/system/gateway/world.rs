@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use natter_gateway::auth::{Claims, TenantKeys, mint};
 use natter_gateway::{Dependency, GatewayConfig, Rate, Readiness};
+use natter_nats::backoff::Backoff;
 use natter_nats::clock::{Clock as _, SystemClock};
 use natter_nats::{LeaseOptions, Log, LogConfig, LogError, StreamBytes};
 use natter_processors::role;
@@ -22,9 +23,10 @@ use natter_schemas::subjects::outcome_stream;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Http};
+use super::client::{Client, DEADLINE, Http};
 use crate::servers::{self, Servers};
 
 const PARTITIONS: u16 = 4;
@@ -80,7 +82,7 @@ impl World {
         });
         migrate(&history).await.unwrap();
         let log = LogConfig { bytes: SMALL, ..LogConfig::new(servers.nats_url(), PARTITIONS) };
-        let log = Log::create(&log).await.unwrap();
+        let log = create(&log).await;
         let redis = Redis::connect(servers.redis_url()).await.unwrap();
         let roles = roles(&log, &redis, &history);
 
@@ -93,7 +95,7 @@ impl World {
     }
 
     pub fn token(&self, user: &str) -> String {
-        self.token_with(user, Duration::from_secs(600), false)
+        self.token_with(user, Duration::from_mins(10), false)
     }
 
     pub fn token_with(&self, user: &str, ttl: Duration, service: bool) -> String {
@@ -139,6 +141,20 @@ impl World {
         self.shutdown.cancel();
         self.gateway.await.unwrap()
     }
+}
+
+/// A machine that is busy with other tests may not answer the first time.
+async fn create(config: &LogConfig) -> Log {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+    let created = async {
+        loop {
+            match Log::create(config).await {
+                Err(LogError::Transient(_)) => backoff.wait().await,
+                created => return created.unwrap(),
+            }
+        }
+    };
+    timeout(3 * DEADLINE, created).await.expect("a log in time")
 }
 
 fn roles(log: &Log, redis: &Redis, history: &ClickHouse) -> JoinSet<()> {

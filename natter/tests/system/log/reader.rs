@@ -98,8 +98,8 @@ async fn an_idle_reader_hears_at_once() {
     assert!(timeout(Duration::from_secs(5), reader.next()).await.is_err());
     let mut waited = Vec::new();
     for sequence in 1..=20 {
-        let (write, started) = (made_up(sequence, 1, 1), Instant::now());
-        let (read, wrote) = tokio::join!(reader.next(), log.write_outcomes(&write));
+        let (batch, started) = (made_up(sequence, 1, 1), Instant::now());
+        let (read, wrote) = tokio::join!(reader.next(), log.write_outcomes(&batch));
         wrote.unwrap();
         assert_eq!(read.unwrap().sequence, sequence);
         waited.push(started.elapsed());
