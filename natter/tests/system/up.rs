@@ -38,7 +38,8 @@ async fn group(ada: &mut Client) -> String {
 }
 
 fn message(conversation: &str, text: &str) -> Value {
-    json!({ "cmd": "message.send", "conversation": conversation, "ref": text, "text": text })
+    let reference = text.replace(' ', "-");
+    json!({ "id": "1", "cmd": "message.send", "conversation": conversation, "ref": reference, "text": text })
 }
 
 /// Sends until it is accepted: what is refused for the moment may be sent again with its ref.
@@ -259,12 +260,21 @@ async fn a_dead_backend_is_started_again_and_nothing_answered_is_lost() {
         let text = format!("after the death of {name}");
         send_until_accepted(&ada, &conversation, &text).await;
         expected.push(text);
-        assert!(system.log().contains(&format!("{name} died (killed by signal 9)")), "{}", system.log());
+        said(&system, &format!("{name} died (killed by signal 9)")).await;
         ready_again(&system).await;
     }
     assert_eq!(texts(&ada, &conversation, expected.len()).await, expected);
     in_history(&system, expected.len()).await;
     assert!(system.term().await.success());
+}
+
+async fn said(system: &Process, words: &str) {
+    let said = async {
+        while !system.log().contains(words) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(BACK_MAX, said).await.unwrap_or_else(|_| panic!("`{words}` is not said: {}", system.log()));
 }
 
 async fn ready_again(system: &Process) {

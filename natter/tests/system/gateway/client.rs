@@ -57,6 +57,19 @@ impl Client {
         token: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Client, u16> {
+        let mut client = Self::connect(socket, address, token, headers).await?;
+        client.opened = client.frame().await.expect("the first frame");
+        assert_eq!(client.opened["event"], "session.opened");
+        Ok(client)
+    }
+
+    /// A session that may not open.
+    pub async fn connect(
+        socket: TcpSocket,
+        address: SocketAddr,
+        token: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Client, u16> {
         let stream = socket.connect(address).await.unwrap();
         let mut request = format!("ws://{address}/v1/ws").into_client_request().unwrap();
         let offered = HeaderValue::try_from(format!("natter.v1, bearer.{token}")).unwrap();
@@ -70,10 +83,7 @@ impl Client {
             Err(error) => panic!("the handshake fails: {error}"),
         };
         assert_eq!(response.headers()["sec-websocket-protocol"], "natter.v1");
-        let mut client = Client { socket, opened: Value::Null, pushed: VecDeque::new(), next_id: 0 };
-        client.opened = client.frame().await.expect("the first frame");
-        assert_eq!(client.opened["event"], "session.opened");
-        Ok(client)
+        Ok(Client { socket, opened: Value::Null, pushed: VecDeque::new(), next_id: 0 })
     }
 
     /// The next JSON frame, whatever it is.

@@ -246,6 +246,20 @@ async fn a_hole_that_cannot_be_refilled_is_told() {
     assert_eq!(read.json()["messages"][0]["text"], "seen");
 }
 
+/// Invariant 9: when Redis is away, sessions are told to come back later, and do.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_view_no_session_opens_and_with_it_again() {
+    let world = World::start().await;
+    world.session("ada").await;
+    world.servers.take_away(Backend::Redis).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    let mut refused = Client::connect(socket, world.address, &world.token("ada"), &[]).await.ok().unwrap();
+    assert_eq!(refused.end().await, Ended::Closed(4004));
+    world.servers.bring_back(Backend::Redis).await;
+    let mut ada = world.session("ada").await;
+    world.group(&mut ada, &["bob"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_is_closed_and_the_others_are_not() {
     let world = World::start().await;

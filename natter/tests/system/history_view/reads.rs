@@ -251,19 +251,20 @@ async fn ranges_of_messages_end_where_the_conversation_does() {
     let last = room.messages.len() as u64;
     let (asking, address) = (asking(&room.fact.tenant, room.members.keys().next().unwrap()), Address::Id(*id));
     let id_of = |seq: u64| room.messages[usize::try_from(seq - 1).unwrap()].message;
+    let none_from = |seq: u64| seq..=seq - 1;
     let cases = [
         (MessageRange::Newest, last - 9..=last),
         (MessageRange::Before(last), last - 10..=last - 1),
         (MessageRange::Before(u64::MAX), last - 9..=last),
         (MessageRange::Before(4), 1..=3),
-        (MessageRange::Before(0), 1..=0),
+        (MessageRange::Before(0), none_from(1)),
         (MessageRange::After(0), 1..=10),
         (MessageRange::After(last - 2), last - 1..=last),
-        (MessageRange::After(last), last + 1..=last),
-        (MessageRange::After(u64::MAX), last + 1..=last),
+        (MessageRange::After(last), none_from(last + 1)),
+        (MessageRange::After(u64::MAX), none_from(last + 1)),
         (MessageRange::Around(1), 1..=10),
         (MessageRange::Around(last), last - 5..=last),
-        (MessageRange::Around(u64::MAX), last + 1..=last),
+        (MessageRange::Around(u64::MAX), none_from(last + 1)),
         (MessageRange::AroundMessage(id_of(last)), last - 5..=last),
         (MessageRange::AroundMessage(id_of(7)), 2..=11),
     ];

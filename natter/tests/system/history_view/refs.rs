@@ -1,6 +1,6 @@
 //! Resends are looked up in the history.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use natter_nats::Stored;
 use natter_projections::clickhouse::{ClickHouse, RefQuery, find_refs};
@@ -30,12 +30,12 @@ fn remembered(generator: &Generator) -> Vec<(RefQuery, Answered)> {
 
 /// Queries for outcomes whose refs are not remembered: imported lines, cursors, policies, rejections.
 fn forgotten(batches: &[Stored], remembered: &[(RefQuery, Answered)]) -> Vec<RefQuery> {
-    let known: BTreeMap<&str, ()> = remembered.iter().map(|(query, _)| (query.reference.as_str(), ())).collect();
+    let known: BTreeSet<&str> = remembered.iter().map(|(query, _)| query.reference.as_str()).collect();
     let mut all = Vec::new();
     for batch in batches {
         for placed in placed(0, batch.sequence, &batch.payload).unwrap() {
             let natter_schemas::outcome::Received::Command(command) = placed.outcome.received.clone() else { continue };
-            if known.contains_key(command.reference.as_str()) {
+            if known.contains(command.reference.as_str()) {
                 continue;
             }
             let scope = match (&command.body, placed.event().and_then(|event| event.accepted.conversation())) {

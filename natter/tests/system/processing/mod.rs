@@ -49,17 +49,17 @@ async fn two_processors_never_decide_twice() {
 #[tokio::test]
 async fn decisions_are_right_whatever_redis_says() {
     let world = World::start(1).await;
-    let work = world.workers(0, Duration::from_millis(60));
+    let work = world.workers(0, Duration::from_millis(30));
     let mut clients = Clients::new(32);
     let mut past = world.redis_now().await;
-    for round in 0..12 {
-        for _ in 0..12 {
+    for round in 0..60 {
+        for _ in 0..4 {
             world.publish(0, &clients.batch()).await;
         }
-        match round % 4 {
+        match round % 6 {
             0 => past = world.redis_now().await,
-            2 => world.wake_redis_in(&past).await,
-            3 if round > 8 => world.wake_redis_in(&[]).await,
+            2 | 4 => world.wake_redis_in(&past).await,
+            5 if round > 40 => world.wake_redis_in(&[]).await,
             _ => {}
         }
     }
