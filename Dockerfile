@@ -6,7 +6,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     cargo build --release --locked --package natter && cp target/release/natter /natter
 
 FROM debian:bookworm-slim
-RUN useradd --system --uid 10001 natter
+# Certificates for backends that are reached by https.
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 natter
 COPY --from=build /natter /usr/local/bin/natter
 USER natter
 ENTRYPOINT ["natter"]

@@ -193,7 +193,8 @@ pub async fn health(args: &Health) -> anyhow::Result<ExitCode> {
     let address = url.parse().with_context(|| format!("`{url}` is no address such as http://127.0.0.1:9464/readyz"))?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
     let asked = timeout(HEALTH_WITHIN, client.get(address)).await;
-    let answer = asked.with_context(|| format!("{url} does not answer"))?.with_context(|| format!("cannot ask {url}"))?;
+    let answer =
+        asked.with_context(|| format!("{url} does not answer"))?.with_context(|| format!("cannot ask {url}"))?;
     let ready = answer.status().is_success();
     say(&String::from_utf8_lossy(&answer.into_body().collect().await?.to_bytes()));
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })

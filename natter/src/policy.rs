@@ -11,7 +11,7 @@ use natter_nats::{Log, Policies, Reader, ReaderOptions};
 use natter_processors::filter::Filter;
 use natter_projections::facts::{Fact, FactKey};
 use natter_projections::redis::{Redis, load};
-use natter_schemas::codec::{CommandBatchWriter, CommandHeader, OutcomeBatch, encode};
+use natter_schemas::codec::{CommandBatchWriter, CommandHeader, OutcomeBatch, RawOutcome, encode};
 use natter_schemas::command::{Body, Command, Origin};
 use natter_schemas::names::{Ref, Tenant, UserId};
 use natter_schemas::outcome::{Decision, Outcome};
@@ -106,7 +106,7 @@ fn outcome_of(bytes: &[u8], header: &CommandHeader) -> anyhow::Result<Option<Out
     let mut index = 0;
     for source in &batch.header.sources {
         if (source.publisher, source.number) == (header.publisher, header.number) {
-            return Ok(batch.records()?.get(index).map(|raw| raw.decode()).transpose()?);
+            return Ok(batch.records()?.get(index).map(RawOutcome::decode).transpose()?);
         }
         index += source.records as usize;
     }

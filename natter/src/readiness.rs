@@ -74,8 +74,12 @@ impl Readiness for Dependencies {
 
 impl Work {
     fn dependency(&self) -> Dependency {
-        let stopped: Vec<_> =
-            self.stopped.borrow().iter().map(|(partition, reason)| format!("partition {partition}: {reason}")).collect();
+        let stopped: Vec<_> = self
+            .stopped
+            .borrow()
+            .iter()
+            .map(|(partition, reason)| format!("partition {partition}: {reason}"))
+            .collect();
         let detail = (!stopped.is_empty()).then(|| stopped.join("; "));
         Dependency { name: self.name.to_owned(), ready: detail.is_none(), required: self.required, detail }
     }

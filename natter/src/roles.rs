@@ -51,10 +51,7 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
     let gateway = GatewayConfig {
         origins: section.origins.clone(),
         session_rate: Rate::new(section.commands_per_second, section.commands_burst),
-        user_rate: Rate::new(
-            section.commands_per_second.saturating_mul(2),
-            section.commands_burst.saturating_mul(2),
-        ),
+        user_rate: Rate::new(section.commands_per_second.saturating_mul(2), section.commands_burst.saturating_mul(2)),
         drain_deadline: GATEWAY_DRAIN,
         ..GatewayConfig::new(connect::tenant_keys(&config.tenants)?)
     };

@@ -75,7 +75,9 @@ pub fn read(data: &Path) -> anyhow::Result<TenantsSection> {
     let path = data.join(FILE);
     let bytes = std::fs::read(&path).with_context(|| {
         let data = data.display();
-        format!("no system has run in {data}: start one with `natter up --data {data}`, or name its data folder with --data")
+        format!(
+            "no system has run in {data}: start one with `natter up --data {data}`, or name its data folder with --data"
+        )
     })?;
     let kept: Kept =
         serde_json::from_slice(&bytes).with_context(|| format!("{} is not what natter wrote", path.display()))?;
@@ -94,7 +96,8 @@ pub fn token(
     ttl: Duration,
     service: bool,
 ) -> anyhow::Result<String> {
-    let key = keys.key(tenant).with_context(|| format!("tenant {tenant} has no key: set tenants.keys or tenants.master"))?;
+    let key =
+        keys.key(tenant).with_context(|| format!("tenant {tenant} has no key: set tenants.keys or tenants.master"))?;
     let exp = (SystemClock.now_ms() / 1000).saturating_add(ttl.as_secs());
     let claims = Claims { sub: user.clone(), tenant: tenant.clone(), name, exp, nbf: None, service };
     mint(&claims, &key).context("cannot sign the token")

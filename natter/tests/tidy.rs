@@ -101,7 +101,8 @@ fn every_metric_is_documented() {
     let mut named = BTreeSet::new();
     for (_, text) in sources().into_iter().filter(|(path, _)| !path.contains("/tests/")) {
         for literal in text.split('"').filter(|literal| literal.starts_with("natter_")) {
-            let is_metric = literal.split('_').count() > 2 && literal.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            let is_metric =
+                literal.split('_').count() > 2 && literal.chars().all(|c| c.is_ascii_lowercase() || c == '_');
             let is_crate = MAY_USE.iter().any(|(name, _)| literal == format!("natter_{name}"));
             if is_metric && !is_crate {
                 named.insert(literal.to_owned());
@@ -124,8 +125,12 @@ fn invariants_have_their_tests() {
     // In the table of invariants, tests stand as `name_of_the_test`.
     let table = architecture.split("## Invariants").nth(1).and_then(|rest| rest.split("\n## ").next());
     let table = table.expect("ARCHITECTURE.md has a section on invariants");
-    let tests: Vec<_> =
-        table.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains(['.', '/', ':', '('])).collect();
+    let tests: Vec<_> = table
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.contains('_') && !name.contains(['.', '/', ':', '(']))
+        .collect();
     assert!(tests.len() >= 13, "each invariant names a test that holds it: {tests:?}");
     for test in tests {
         assert!(all.contains(&format!("fn {test}(")), "there is no test {test}");

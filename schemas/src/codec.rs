@@ -271,7 +271,13 @@ impl<'a> OutcomeBatch<'a> {
                 let conversation = u64::from_le_bytes(take::<8>(&mut rest, "record's conversation")?);
                 let bytes = take_record(&mut rest)?;
                 let index = u32::try_from(records.len()).unwrap_or(u32::MAX);
-                records.push(RawOutcome { index, stored_ms: source.stored_ms, log_ms: source.log_ms, conversation, bytes });
+                records.push(RawOutcome {
+                    index,
+                    stored_ms: source.stored_ms,
+                    log_ms: source.log_ms,
+                    conversation,
+                    bytes,
+                });
             }
         }
         ends(rest)?;

@@ -189,7 +189,9 @@ impl Body {
             | Self::Rename { conversation, .. }
             | Self::Read { conversation, .. }
             | Self::Send { conversation, .. } => Some(conversation),
-            Self::CreateDirect { .. } | Self::CreateGroup { .. } | Self::UpdateUser { .. } | Self::SetPolicy { .. } => None,
+            Self::CreateDirect { .. } | Self::CreateGroup { .. } | Self::UpdateUser { .. } | Self::SetPolicy { .. } => {
+                None
+            }
         }
     }
 }

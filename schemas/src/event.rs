@@ -30,9 +30,13 @@ impl Placed {
     /// The command and what happened, where this outcome is an event.
     pub fn event(&self) -> Option<Event<'_>> {
         match (&self.outcome.received, &self.outcome.decision) {
-            (Received::Command(command), Decision::Accepted(accepted)) if accepted.is_event() => {
-                Some(Event { position: self.position, stored_ms: self.stored_ms, log_ms: self.log_ms, command, accepted })
-            }
+            (Received::Command(command), Decision::Accepted(accepted)) if accepted.is_event() => Some(Event {
+                position: self.position,
+                stored_ms: self.stored_ms,
+                log_ms: self.log_ms,
+                command,
+                accepted,
+            }),
             _ => None,
         }
     }

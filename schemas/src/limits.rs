@@ -101,6 +101,7 @@ const _: () = assert!(
 );
 const _: () = assert!(OUTCOME_LISTS_MAX * (LIST_NAME_BYTES_MAX + 1) < OUTCOME_EXTRA_BYTES);
 const _: () = assert!(REFS_KEPT < REFS_RECENT_MAX);
-const _: () = assert!(COMMAND_AGE_MS_MAX < REFS_RECENT_MS, "what an outcome batch holds is within the recent refs of its end");
+const _: () =
+    assert!(COMMAND_AGE_MS_MAX < REFS_RECENT_MS, "what an outcome batch holds is within the recent refs of its end");
 const _: () = assert!(PUBLISH_RETRY_MS_MAX <= REFS_RECENT_MS, "a retried batch still finds its refs");
 const _: () = assert!(SERVICE_UNANSWERED_MAX < PUBLISHER_QUEUE_MAX);

@@ -45,9 +45,8 @@ impl Position {
 /// Bits of a version that hold the index: a batch has at most 64 × 1,000 outcomes.
 const INDEX_BITS: u32 = 17;
 const INDEX_MAX: u32 = (1 << INDEX_BITS) - 1;
-const _: () = assert!(
-    crate::limits::OUTCOME_BATCH_SOURCES_MAX * crate::limits::COMMAND_BATCH_RECORDS_MAX < INDEX_MAX as usize
-);
+const _: () =
+    assert!(crate::limits::OUTCOME_BATCH_SOURCES_MAX * crate::limits::COMMAND_BATCH_RECORDS_MAX < INDEX_MAX as usize);
 
 /// `sequence` and `index` folded into one rising number.
 pub fn version(sequence: u64, index: u32) -> u64 {

@@ -74,6 +74,8 @@ fn security(key: &str) -> String {
 /// Paths are relative to the folder in which the server runs.
 fn args(ports: S3Ports) -> Vec<OsString> {
     let mut args: Vec<String> = [
+        // Else it writes the same into files in the folder for temporary ones as well.
+        "-logtostderr=true",
         "server",
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",

@@ -16,10 +16,10 @@ use futures_util::future::try_join_all;
 use tokio::sync::Barrier;
 use tokio::time::Instant;
 
-pub use self::report::Report;
 use self::pace::Schedule;
 use self::report::Latencies;
-use self::session::Session;
+pub use self::report::Report;
+use self::session::{Load, Session};
 
 /// Sessions that connect at the same time.
 const CONNECT_AT_ONCE: usize = 32;
@@ -66,16 +66,20 @@ pub async fn bench(options: &Options) -> anyhow::Result<Report> {
     let count = sessions.len();
     let start = Instant::now() + Duration::from_millis(500);
     let schedule = Arc::new(Schedule::new(start, options.rate, count as u64, options.warm_up, options.measured));
-    let latencies = Arc::new(Latencies::default());
-    let settled = Arc::new(Barrier::new(count));
+    let until = schedule.end() + SETTLE;
+    let load = Arc::new(Load {
+        schedule: Arc::clone(&schedule),
+        latencies: Latencies::default(),
+        settled: Barrier::new(count),
+        text_bytes: options.text_bytes,
+        until,
+    });
     let mut senders = Vec::with_capacity(count);
     let mut work = Vec::with_capacity(count);
-    for (index, session) in sessions.into_iter().enumerate() {
+    for (index, session) in (0..).zip(sessions) {
         let (paced, due) = tokio::sync::mpsc::channel(1024);
         senders.push(paced);
-        let (schedule, latencies, settled) = (Arc::clone(&schedule), Arc::clone(&latencies), Arc::clone(&settled));
-        let until = schedule.end() + SETTLE;
-        work.push(tokio::spawn(session.run(index as u64, options.text_bytes, schedule, due, latencies, settled, until)));
+        work.push(tokio::spawn(session.run(index, Arc::clone(&load), due)));
     }
     let paced = Arc::clone(&schedule);
     let pacing = std::thread::spawn(move || paced.pace(&senders));
@@ -83,5 +87,5 @@ pub async fn bench(options: &Options) -> anyhow::Result<Report> {
         ended.await.context("a session broke")??;
     }
     let overrun = pacing.join().map_err(|_| anyhow::anyhow!("the pacing broke"))?;
-    Ok(latencies.report(options, count, overrun))
+    Ok(load.latencies.report(options, count, overrun))
 }

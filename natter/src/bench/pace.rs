@@ -20,6 +20,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// `rate` messages a second from `start`.
+    #[expect(clippy::cast_precision_loss, reason = "rates are far below 2^52")]
     pub fn new(start: Instant, rate: u64, sessions: u64, warm_up: Duration, measured: Duration) -> Self {
         let count = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX) * rate / 1000;
         let warm_up_count = count(warm_up);
@@ -28,6 +29,7 @@ impl Schedule {
     }
 
     /// When message `number` is to be sent.
+    #[expect(clippy::cast_precision_loss, reason = "a bench has fewer than 2^52 messages")]
     pub fn at(&self, number: u64) -> Instant {
         self.start + self.interval.mul_f64(number as f64)
     }

@@ -97,9 +97,11 @@ impl Latencies {
     }
 
     /// The figures.
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn report(&self, options: &Options, sessions: usize, overrun: u64) -> Report {
         let answered = percentiles(&locked(&self.answered));
-        let span = locked(&self.first).zip(*locked(&self.last)).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
+        let span =
+            locked(&self.first).zip(*locked(&self.last)).map_or(0.0, |(first, last)| (last - first).as_secs_f64());
         Report {
             sessions,
             rate: options.rate,
@@ -123,6 +125,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
     let ms = |micros: u64| micros as f64 / 1000.0;
     Percentiles {
@@ -140,7 +143,11 @@ impl std::fmt::Display for Report {
             format!("{:>9} {:>8.2} {:>8.2} {:>8.2} {:>8.2}", p.count, p.p50_ms, p.p99_ms, p.p999_ms, p.max_ms)
         };
         writeln!(f, "{} sessions, {} cores, {} messages/s asked for", self.sessions, self.cores, self.rate)?;
-        writeln!(f, "{:.0} messages/s answered, {} refused, {} late at the source", self.answered_per_second, self.refused, self.overrun)?;
+        writeln!(
+            f,
+            "{:.0} messages/s answered, {} refused, {} late at the source",
+            self.answered_per_second, self.refused, self.overrun
+        )?;
         writeln!(f, "                count   p50 ms   p99 ms p99.9 ms   max ms")?;
         writeln!(f, "  answered  {}", row(&self.answered))?;
         write!(f, "  delivered {}", row(&self.delivered))

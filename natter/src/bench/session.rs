@@ -19,6 +19,20 @@ use super::report::Latencies;
 /// The longest that a reply to the preparations may take.
 const REPLY_WITHIN: Duration = Duration::from_secs(10);
 
+/// What all sessions of a load share.
+pub struct Load {
+    /// When each message is sent.
+    pub schedule: Arc<Schedule>,
+    /// Where latencies go.
+    pub latencies: Latencies,
+    /// All sessions, when they have what they wait for.
+    pub settled: Barrier,
+    /// Characters of a message.
+    pub text_bytes: usize,
+    /// What has not come by then does not come.
+    pub until: Instant,
+}
+
 /// A connected client.
 pub struct Session {
     user: String,
@@ -75,21 +89,13 @@ impl Session {
         timeout(REPLY_WITHIN, found).await.context("no answer in time")?
     }
 
-    /// Sends what is due until all is sent, and measures until all of its answers are here or `until`.
-    pub async fn run(
-        self,
-        index: u64,
-        text_bytes: usize,
-        schedule: Arc<Schedule>,
-        mut due: mpsc::Receiver<u64>,
-        latencies: Arc<Latencies>,
-        settled: Arc<Barrier>,
-        until: Instant,
-    ) -> anyhow::Result<()> {
+    /// Sends what is due until all is sent, and measures until all of its answers are here or the load's end.
+    pub async fn run(self, index: u64, load: Arc<Load>, mut due: mpsc::Receiver<u64>) -> anyhow::Result<()> {
         let Self { user, socket, conversation } = self;
+        let Load { schedule, latencies, settled, text_bytes, until } = &*load;
         let (mut sink, mut stream) = socket.split();
         let expected = schedule.of_session(index);
-        let text = "x".repeat(text_bytes);
+        let text = "x".repeat(*text_bytes);
         let salt = format!("{:x}", rand_salt());
         let sending = async {
             while let Some(number) = due.recv().await {
@@ -104,16 +110,18 @@ impl Session {
             let (mut answered, mut delivered) = (0, 0);
             let peers = schedule.of_session(index ^ 1);
             while answered < expected || delivered < peers {
-                let Ok(Some(message)) = timeout_at(until, stream.next()).await else { break };
+                let Ok(Some(message)) = timeout_at(*until, stream.next()).await else { break };
                 let Message::Text(frame) = message? else { continue };
                 if let Some(id) = between(&frame, r#"{"id":""#, '"') {
                     answered += 1;
                     let accepted = frame.contains(r#""ok":"#);
-                    latencies.answered(&schedule, id.parse().unwrap_or(0), accepted);
-                } else if frame.starts_with(r#"{"event":"message.sent""#) && !frame.contains(&format!(r#""sender":"{user}""#)) {
+                    latencies.answered(schedule, id.parse().unwrap_or(0), accepted);
+                } else if frame.starts_with(r#"{"event":"message.sent""#)
+                    && !frame.contains(&format!(r#""sender":"{user}""#))
+                {
                     delivered += 1;
                     let number = between(&frame, r#""text":""#, ' ').and_then(|number| number.parse().ok());
-                    latencies.delivered(&schedule, number.unwrap_or(0));
+                    latencies.delivered(schedule, number.unwrap_or(0));
                 }
             }
             anyhow::Ok(())

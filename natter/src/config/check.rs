@@ -106,7 +106,9 @@ impl Config {
         let telemetry = self.telemetry.listen.as_ref().map(|address| ("telemetry", address));
         for (section, address) in gateway.into_iter().chain(telemetry) {
             if address.parse::<SocketAddr>().is_err() {
-                problems.push(format!("{section}.listen is `{address}`, not an IP address and port such as 127.0.0.1:8080"));
+                problems.push(format!(
+                    "{section}.listen is `{address}`, not an IP address and port such as 127.0.0.1:8080"
+                ));
             }
         }
         let rates = [

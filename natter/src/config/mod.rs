@@ -16,7 +16,8 @@ use serde::Deserialize;
 pub use self::check::Need;
 pub use self::secret::Secret;
 pub use self::sections::{
-    ClickHouseSection, GatewaySection, LogSection, ProjectorSection, RedisSection, S3Section, TelemetrySection, TenantsSection,
+    ClickHouseSection, GatewaySection, LogSection, ProjectorSection, RedisSection, S3Section, TelemetrySection,
+    TenantsSection,
 };
 
 /// Everything that a process can be told.
@@ -63,7 +64,8 @@ impl Config {
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|error| ConfigError(vec![format!("cannot read {}: {error}", path.display())]))?,
         };
-        let text_only = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text_only =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Self::parse(&text, std::env::vars_os().filter_map(text_only))
     }
 
@@ -107,8 +109,11 @@ mod tests {
 
     #[test]
     fn all_problems_are_listed_at_once() {
-        let text = "[log]\npartitions = 3\nreplicas = 'x'\nfoo = 1\n[gatway]\nlisten = 'a'\n[gateway]\nlisten = 'nowhere'";
-        let error = parse(text, &[("NATTER_S3_BUCKET", "b"), ("NATTER_LOG_OUTCOME_BYTES_MAX", "many")]).unwrap_err().to_string();
+        let text =
+            "[log]\npartitions = 3\nreplicas = 'x'\nfoo = 1\n[gatway]\nlisten = 'a'\n[gateway]\nlisten = 'nowhere'";
+        let error = parse(text, &[("NATTER_S3_BUCKET", "b"), ("NATTER_LOG_OUTCOME_BYTES_MAX", "many")])
+            .unwrap_err()
+            .to_string();
         for part in [
             "log.foo",
             "log.replicas is string",

@@ -110,12 +110,7 @@ pub struct GatewaySection {
 
 impl Default for GatewaySection {
     fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:8080".to_owned(),
-            origins: Vec::new(),
-            commands_per_second: 50,
-            commands_burst: 200,
-        }
+        Self { listen: "127.0.0.1:8080".to_owned(), origins: Vec::new(), commands_per_second: 50, commands_burst: 200 }
     }
 }
 

@@ -84,7 +84,10 @@ impl Line {
             "rename" => What::Rename { to: field("to", raw.to.as_deref())? },
             other => {
                 let kind: String = other.chars().take(40).collect();
-                return Err(refuse(ErrorCode::InvalidField, format!("`kind` is `{kind}`; there are message and rename")));
+                return Err(refuse(
+                    ErrorCode::InvalidField,
+                    format!("`kind` is `{kind}`; there are message and rename"),
+                ));
             }
         };
         Ok(Self { number, user: field("user", Some(&raw.user))?, at: raw.at, what })

@@ -78,13 +78,18 @@ impl Lines {
     fn read(&mut self) -> anyhow::Result<Option<String>> {
         let mut bytes = Vec::new();
         let mut limited = (&mut self.reader).take(LINE_BYTES_MAX as u64 + 1);
-        let read = limited.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", self.path.display()))?;
+        let read =
+            limited.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", self.path.display()))?;
         if read == 0 {
             return Ok(None);
         }
         self.number += 1;
         if read > LINE_BYTES_MAX {
-            bail!("line {} of {} is longer than {LINE_BYTES_MAX} bytes: is this a file of JSON lines?", self.number, self.path.display());
+            bail!(
+                "line {} of {} is longer than {LINE_BYTES_MAX} bytes: is this a file of JSON lines?",
+                self.number,
+                self.path.display()
+            );
         }
         // Invalid UTF-8 makes the line invalid JSON, which is refused by its number like any other.
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
@@ -94,7 +99,8 @@ impl Lines {
 fn unpacked(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     if path.extension().is_some_and(|extension| extension == "zst") {
-        let decoder = zstd::stream::read::Decoder::new(file).with_context(|| format!("cannot unpack {}", path.display()))?;
+        let decoder =
+            zstd::stream::read::Decoder::new(file).with_context(|| format!("cannot unpack {}", path.display()))?;
         Ok(Box::new(BufReader::with_capacity(1 << 18, decoder)))
     } else {
         Ok(Box::new(BufReader::with_capacity(1 << 18, file)))

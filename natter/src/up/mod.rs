@@ -107,7 +107,12 @@ struct System {
 
 impl System {
     /// Waits for the backends, makes streams and tables, starts the roles, waits until they are ready, says so.
-    async fn start(&self, listener: TcpListener, private: TcpListener, metrics: PrometheusHandle) -> anyhow::Result<Work> {
+    async fn start(
+        &self,
+        listener: TcpListener,
+        private: TcpListener,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<Work> {
         try_join_all(Backend::ALL.map(|backend| self.backend_ready(backend))).await?;
         let config = self.effective_config()?;
         roles::setup(&config).await?;
@@ -256,8 +261,8 @@ async fn listen(options: &Options) -> anyhow::Result<(TcpListener, TcpListener)>
         address.set_port(port);
     }
     let gateway = TcpListener::bind(address).await;
-    let gateway =
-        gateway.with_context(|| format!("cannot listen on {address}: name another port by --port (0: any free one)"))?;
+    let gateway = gateway
+        .with_context(|| format!("cannot listen on {address}: name another port by --port (0: any free one)"))?;
     let address = options.config.telemetry.listen.as_deref().unwrap_or("127.0.0.1:0");
     let private = TcpListener::bind(address).await;
     let private = private.with_context(|| format!("cannot listen on {address}: set telemetry.listen to another"))?;

@@ -71,7 +71,9 @@ impl Role {
         let deadline = deadline.min(Instant::now() + self.drain_max);
         match timeout_at(deadline, self.task).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(role = self.name, error = format!("{error:#}"), "drained with an error"),
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(role = self.name, error = format!("{error:#}"), "drained with an error")
+            }
             Ok(Err(error)) => tracing::warn!(role = self.name, %error, "broke while it drained"),
             Err(_) => {
                 tracing::warn!(role = self.name, "did not drain in time; nothing stored is lost");

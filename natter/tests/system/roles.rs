@@ -128,7 +128,9 @@ impl Running {
 fn names_away(answer: &Value, name: &str, reason: &str) -> bool {
     let mut dependencies = answer["dependencies"].as_array().unwrap().iter();
     dependencies.any(|one| {
-        one["name"] == name && one["ready"] == false && one["detail"].as_str().is_some_and(|detail| detail.contains(reason))
+        one["name"] == name
+            && one["ready"] == false
+            && one["detail"].as_str().is_some_and(|detail| detail.contains(reason))
     })
 }
 
@@ -226,7 +228,12 @@ async fn the_views_have_all(gateway: &Running, token: &str, conversations: &[Str
     }
 }
 
-async fn what_is_away_or_stopped_is_named(apart: &Apart, gateways: &[Running], processor: &Running, projector: &Running) {
+async fn what_is_away_or_stopped_is_named(
+    apart: &Apart,
+    gateways: &[Running],
+    processor: &Running,
+    projector: &Running,
+) {
     apart.servers.take_away(Backend::Redis).await;
     for process in [&gateways[0], processor, projector] {
         process.readyz(|answer| answer["status"] == "unready" && names_away(answer, "redis", "")).await;

@@ -111,7 +111,10 @@ async fn up_serves_drains_and_starts_again_with_all_data() {
     let conversation = group(&mut ada).await;
     let sent = ada.ok(message(&conversation, "before")).await;
     assert_eq!(sent["seq"], 1);
-    assert_eq!(ada.refused(json!({ "cmd": "message.send", "conversation": "1", "ref": "x", "text": "x" })).await, "not_found");
+    assert_eq!(
+        ada.refused(json!({ "cmd": "message.send", "conversation": "1", "ref": "x", "text": "x" })).await,
+        "not_found"
+    );
     bob.events_to("message.sent").await;
     texts(&system.http("bob").await, &conversation, 1).await;
     every_metric_of_the_issue_is_shown(&system).await;
@@ -255,7 +258,9 @@ async fn a_dead_backend_is_started_again_and_nothing_answered_is_lost() {
     let ada = system.http("ada").await;
     let mut expected = vec!["first".to_owned()];
     send_until_accepted(&ada, &conversation, "first").await;
-    for (name, word) in [("redis", "redis-server"), ("nats", "nats-server"), ("clickhouse", "clickhouse-server"), ("s3", "weed")] {
+    for (name, word) in
+        [("redis", "redis-server"), ("nats", "nats-server"), ("clickhouse", "clickhouse-server"), ("s3", "weed")]
+    {
         signal(system.backend(word), Signal::KILL);
         let text = format!("after the death of {name}");
         send_until_accepted(&ada, &conversation, &text).await;
@@ -299,7 +304,9 @@ async fn in_history(system: &Process, messages: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_drains_in_time_while_backends_hang() {
-    for hanging in [vec!["redis-server", "clickhouse-server"], vec!["nats-server", "redis-server", "clickhouse-server", "weed"]] {
+    for hanging in
+        [vec!["redis-server", "clickhouse-server"], vec!["nats-server", "redis-server", "clickhouse-server", "weed"]]
+    {
         let (_outer, data) = folder();
         let system = Process::up(&data).await;
         let mut ada = session(&system, "ada").await;

@@ -1,5 +1,6 @@
 //! One fact of the overlay.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use natter_projections::facts::{Fact, RefEntry, Refs};
@@ -18,7 +19,7 @@ pub(super) struct Entry {
     /// Sequence of its last change after the floor; 0: none.
     pub(super) changed: u64,
     /// The batch that asked for it last.
-    pub(super) used: u64,
+    pub(super) used: Cell<u64>,
 }
 
 /// What is known of it.
@@ -75,11 +76,11 @@ impl LongRefs {
 
 impl Entry {
     pub(super) fn known(fact: Option<Fact>, changed: u64, used: u64) -> Self {
-        Self { value: Value::known(fact), changed, used }
+        Self { value: Value::known(fact), changed, used: Cell::new(used) }
     }
 
     pub(super) const fn unknown(used: u64) -> Self {
-        Self { value: Value::Later(Vec::new()), changed: 0, used }
+        Self { value: Value::Later(Vec::new()), changed: 0, used: Cell::new(used) }
     }
 
     pub(super) const fn is_known(&self) -> bool {

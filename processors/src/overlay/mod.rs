@@ -80,11 +80,7 @@ impl Overlay {
 
     /// Whether the fact under `key` (or that there is none) is known, so that it need not be loaded.
     pub fn touch(&mut self, key: &FactKey) -> bool {
-        let round = self.round;
-        if let Some(entry) = self.entries.get_mut(key)
-            && entry.is_known()
-        {
-            entry.used = round;
+        if self.known(key).is_some() {
             return true;
         }
         // All that ever happened in a conversation that was made after the floor is here.
@@ -106,7 +102,7 @@ impl Overlay {
             }
             Place::Occupied(mut place) => {
                 let entry = place.get_mut();
-                entry.used = round;
+                entry.used.set(round);
                 self.weight -= entry.weight();
                 entry.settle(loaded);
                 self.weight += entry.weight();
@@ -168,15 +164,15 @@ impl Overlay {
     /// Forgets the half that was not used for longest of what a view at `watermark` has too.
     pub fn sweep(&mut self, watermark: u64) {
         let round = self.round;
-        let evictable = |entry: &Entry| entry.changed <= watermark && entry.used < round;
+        let evictable = |entry: &Entry| entry.changed <= watermark && entry.used.get() < round;
         let mut ages: Vec<u64> =
-            self.entries.values().filter(|entry| evictable(entry)).map(|entry| entry.used).collect();
+            self.entries.values().filter(|entry| evictable(entry)).map(|entry| entry.used.get()).collect();
         if !ages.is_empty() {
             let middle = ages.len() / 2;
             let limit = *ages.select_nth_unstable(middle).1;
             let (floor, weight) = (&mut self.floor, &mut self.weight);
             self.entries.retain(|_, entry| {
-                let forget = evictable(entry) && entry.used <= limit;
+                let forget = evictable(entry) && entry.used.get() <= limit;
                 if forget {
                     *floor = (*floor).max(entry.changed);
                     *weight -= entry.weight();
@@ -195,7 +191,9 @@ impl Overlay {
     }
 
     fn known(&self, key: &FactKey) -> Option<&Entry> {
-        self.entries.get(key).filter(|entry| entry.is_known())
+        let entry = self.entries.get(key).filter(|entry| entry.is_known())?;
+        entry.used.set(self.round);
+        Some(entry)
     }
 }
 

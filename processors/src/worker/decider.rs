@@ -74,27 +74,28 @@ impl<S: Surroundings> Decider<S> {
     pub async fn decide(&mut self, group: Group) -> Result<OutcomeMessage, Halt> {
         self.overlay.begin_round();
         self.policies.begin_round();
-        self.load_facts(group.batches()).await?;
-        let unusable = self.prepare_policies(group.batches()).await?;
-        let mut learnt =
-            Resends::of(group.batches(), &self.overlay, self.log_ms).learn(&*self.around, self.outcomes).await?;
-        learnt.extend(unusable);
-        let sequence = self.outcomes + 1;
-        let mut draft = Draft::default();
-        for batch in group.into_batches() {
-            self.decide_batch(batch, sequence, &mut learnt, &mut draft).await?;
+        let mut round = Round { outcomes: self.outcomes + 1, ..Round::default() };
+        if group.has_resend() {
+            self.load_facts(group.batches().iter().flat_map(|batch| &batch.commands)).await?;
+            let resends = Resends::of(group.batches(), &self.overlay, self.log_ms);
+            round.learnt = resends.learn(&*self.around, self.outcomes).await?;
+            round.loaded = true;
         }
-        self.outcomes = sequence;
+        self.prepare_policies(group.batches(), &mut round.learnt).await?;
+        let mut batches = group.into_batches().into_iter();
+        while let Some(batch) = batches.next() {
+            self.decide_batch(batch, batches.as_slice(), &mut round).await?;
+        }
+        self.outcomes = round.outcomes;
         self.make_room().await?;
-        Ok(draft.finish(sequence, self.lease, self.ids))
+        Ok(round.draft.finish(self.outcomes, self.lease, self.ids))
     }
 
     async fn decide_batch(
         &mut self,
         batch: StoredCommands,
-        outcomes: u64,
-        learnt: &mut LearntBy,
-        draft: &mut Draft,
+        behind: &[StoredCommands],
+        round: &mut Round,
     ) -> Result<(), Halt> {
         let StoredCommands { sequence, stored_ms, publisher, number, .. } = batch;
         if sequence != self.commands + 1 {
@@ -103,51 +104,19 @@ impl<S: Surroundings> Decider<S> {
         let log_ms = log_time(self.log_ms, stored_ms);
         self.ids.advance(stored_ms);
         let records = u32::try_from(batch.commands.len()).unwrap_or(u32::MAX);
-        for (index, record) in batch.commands.into_iter().enumerate() {
+        let mut commands = batch.commands.into_iter().enumerate();
+        for index in 0..records as usize {
+            let Some((_, record)) = commands.next() else { break };
             let outcome = match record {
                 Err(bytes) => undecodable(bytes),
-                Ok(command) => {
-                    let learnt = learnt.remove(&(sequence, index)).unwrap_or(Learnt::Nothing);
-                    let place = Place {
-                        position: Position::outcome(self.around.partition(), outcomes, draft.index()),
-                        stored_ms,
-                        log_ms,
-                    };
-                    self.decide_command(command, learnt, place, draft).await?
-                }
+                Ok(command) => todo!(),
             };
-            draft.push(&outcome);
+            round.draft.push(&outcome);
         }
         self.log_ms = log_ms;
         self.commands = sequence;
-        draft.answers(Source { sequence, stored_ms, log_ms, publisher, number, records });
+        round.draft.answers(Source { sequence, stored_ms, log_ms, publisher, number, records });
         Ok(())
-    }
-
-    async fn decide_command(
-        &mut self,
-        command: Command,
-        learnt: Learnt,
-        place: Place,
-        draft: &mut Draft,
-    ) -> Result<Outcome, Halt> {
-        loop {
-            match self.try_decide(&command, &learnt, place) {
-                Ok((decision, policy)) => {
-                    if let Decision::Accepted(accepted) = &decision
-                        && accepted.is_event()
-                    {
-                        let Place { position, stored_ms, log_ms } = place;
-                        self.overlay.fold(&Event { position, stored_ms, log_ms, command: &command, accepted });
-                    }
-                    let policy = draft.policy(policy);
-                    return Ok(Outcome { received: Received::Command(command), policy, learnt, decision });
-                }
-                // Something in this group made more of the command's facts relevant: a room that did not exist before.
-                Err(Missing::Facts(keys)) => self.load(keys).await?,
-                Err(Missing::Policy(hash)) => self.prepare_policy(hash).await?,
-            }
-        }
     }
 
     fn try_decide(

@@ -255,8 +255,7 @@ fn created(event: &Event<'_>, conversation: ConversationId, members: &[UserId]) 
     if let Some(peer) = &peer {
         changes.push(set(FactKey::direct(tenant, sender, peer), Fact::Address(conversation)));
     }
-    let fact =
-        ConversationFact { tenant: tenant.clone(), kind, visibility, creator: sender.clone(), peer, external };
+    let fact = ConversationFact { tenant: tenant.clone(), kind, visibility, creator: sender.clone(), peer, external };
     changes.push(set(FactKey::Conversation(conversation), Fact::Conversation(fact)));
     changes
 }

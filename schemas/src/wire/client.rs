@@ -153,7 +153,8 @@ fn json_error(bytes: &[u8], error: &serde_json::Error) -> FrameError {
     }
     let id = serde_json::from_slice::<IdOnly>(bytes).ok().and_then(|frame| frame.id);
     let id = id.filter(|id| id.len() <= FRAME_ID_BYTES_MAX);
-    let code = if error.is_data() && bytes.first() == Some(&b'{') { ErrorCode::InvalidField } else { ErrorCode::InvalidFrame };
+    let code =
+        if error.is_data() && bytes.first() == Some(&b'{') { ErrorCode::InvalidField } else { ErrorCode::InvalidFrame };
     FrameError { id, code, message: error.to_string() }
 }
 

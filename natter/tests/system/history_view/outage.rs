@@ -26,7 +26,7 @@ async fn what_is_hot_is_read_while_clickhouse_is_away() {
     migrate(&history).await.unwrap();
     let mut world = World::on(servers, history, 111, 1).await;
     world.partitions[0].generator.users.truncate(3);
-    world.write(30, 300).await;
+    world.write(50, 300).await;
     world.insert_all_but(0).await;
     let reads = world.reads();
     let model = &world.partitions[0].generator.model;

@@ -80,7 +80,7 @@ async fn resent_refs_are_found_with_their_first_answer() {
     assert_eq!(found(&history, 30, 0, &queries).await, expected(30, 0));
 
     let nobody = UserId::try_from("nobody").unwrap();
-    let unknown = Ref::try_from("unknown ' \\ ref").unwrap();
+    let unknown = Ref::try_from("unknown'\\ref").unwrap();
     let mut strangers: Vec<_> =
         queries[..3].iter().cloned().map(|query| RefQuery { sender: nobody.clone(), ..query }).collect();
     strangers.extend(queries[..3].iter().cloned().map(|query| RefQuery { reference: unknown.clone(), ..query }));

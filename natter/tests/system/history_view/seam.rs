@@ -7,7 +7,7 @@ use natter_schemas::command::Address;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::event::placed;
 use natter_schemas::id::ConversationId;
-use natter_schemas::limits::HOLE_RECORDS_MAX;
+use natter_schemas::limits::{HOLE_RECORDS_MAX, HOT_MESSAGES};
 use natter_schemas::names::UserId;
 use natter_schemas::position::Position;
 use natter_schemas::wire::reads::Message;
@@ -141,13 +141,20 @@ async fn pages_have_no_seam_between_history_and_log() {
     let mut world = busy(101).await;
     world.insert_all_but(TOO_MANY).await;
     let reads = world.reads();
-    for reading in world.readings(&reads, 3) {
+    let complete = Position::batch(0, u64::try_from(BATCHES - TOO_MANY).unwrap()).version();
+    let all = world.readings(&reads, 9);
+    // What left the hot view, but has not come to the history.
+    let between = |reading: &&Reading<'_>| {
+        let messages = &reading.room.messages;
+        messages[messages.len() - HOT_MESSAGES - 1].position.version() > complete
+    };
+    assert!(all.iter().filter(between).count() > 1);
+    for reading in all.iter().filter(between) {
         let error = reading.paged_backwards(200).await.unwrap_err();
         assert_eq!((error.code, error.retry_after_ms), (ErrorCode::HistoryBehind, Some(1000)));
         // What is there is shown first.
         let (events, error) = reading.all_events(150).await;
         assert_eq!(error, Some(ErrorCode::HistoryBehind));
-        let complete = Position::batch(0, u64::try_from(BATCHES - TOO_MANY).unwrap()).version();
         let expected = reading.events.iter().filter(|event| event.position.version() <= complete);
         assert!(events.iter().eq(expected), "all of what the history has");
         // What is hot is not touched by it.

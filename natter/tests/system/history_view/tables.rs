@@ -9,6 +9,7 @@ use natter_projections::clickhouse::{ClickHouse, watermark};
 use natter_projections::watermark::Watermark;
 use natter_schemas::event::{content_hash, placed};
 use natter_schemas::id::{ConversationId, MessageId};
+use natter_schemas::names::UserId;
 use natter_schemas::outcome::{Accepted, Decision, Received};
 use natter_schemas::wire::server::EventFrame;
 use serde::Deserialize;
@@ -201,6 +202,8 @@ async fn watermarks(history: &ClickHouse) -> BTreeMap<u16, (u64, u64)> {
 async fn views_show_each_thing_once_however_often_and_however_cut_it_was_inserted() {
     let (history, log) = (history().await, log_id('a'));
     let mut generators = [Generator::new(61, 0), Generator::new(62, 1)];
+    // A user's name lies in one partition.
+    generators[1].users = (0..9).map(|n| UserId::try_from(format!("other {n}").as_str()).unwrap()).collect();
     let batches = generators.each_mut().map(|generator| (0..24).map(|_| generator.batch(70)).collect::<Vec<_>>());
     let logs = [(&generators[0], &*batches[0]), (&generators[1], &*batches[1])];
     let process = Projecting::new(&history, &log);
