@@ -3,12 +3,12 @@
 
 mod backends;
 mod engine;
-mod log;
 mod gateway;
 mod generator;
 mod history;
 mod history_view;
 mod import;
+mod log;
 mod model;
 mod moderation;
 mod observed;

@@ -161,28 +161,44 @@ async fn applied(process: &Process) -> BTreeMap<u16, u64> {
     process.clickhouse().query(sql).fetch_all::<(u16, u64)>().await.unwrap().into_iter().collect()
 }
 
-/// Messages as HTTP gives them; reads of one room by one of its members.
+/// Messages as HTTP gives them; reads of one room by one of its members, who has seen what was in the log when the reader
+/// was made.
 pub struct Reader {
     http: Http,
     path: String,
     room: String,
+    seen: String,
 }
 
 impl Reader {
     pub async fn new(process: &Process, history: &History, room: &str) -> Reader {
         let member = history.members()[room].first().expect("somebody wrote there").clone();
         let path = format!("/v1/conversations/{}", in_path(&format!("ext:{room}")));
-        Reader { http: process.http(&member).await, path, room: room.to_owned() }
+        let seen: Vec<_> = log_ends(process).await.iter().map(|(p, sequence)| format!("{p}:{sequence}")).collect();
+        Reader { http: process.http(&member).await, path, room: room.to_owned(), seen: seen.join(",") }
+    }
+
+    async fn get(&self, what: &str, query: &str) -> Answer {
+        let path = format!("{}/{what}?{query}&min_position={}", self.path, self.seen);
+        let answered = async {
+            loop {
+                let answer = self.http.get(&path).await;
+                if answer.status != 503 || answer.code() != "behind" {
+                    return answer;
+                }
+            }
+        };
+        timeout(DEADLINE, answered).await.expect("the hot view catches up in time")
     }
 
     /// An answer to `/messages?QUERY`, whatever it is.
     pub async fn messages(&self, query: &str) -> Answer {
-        self.http.get(&format!("{}/messages?{query}", self.path)).await
+        self.get("messages", query).await
     }
 
     /// An answer to `/events?QUERY`, which must be a page.
     pub async fn events(&self, query: &str) -> Value {
-        let answer = self.http.get(&format!("{}/events?{query}", self.path)).await;
+        let answer = self.get("events", query).await;
         assert_eq!(answer.status, 200, "{query}: {}", answer.json());
         answer.json()
     }

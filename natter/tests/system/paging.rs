@@ -162,12 +162,12 @@ async fn while_clickhouse_hangs_the_newest_messages_are_read_and_sent_and_later_
     let member = process.http("speaker0").await;
     for number in 0..20 {
         let text = format!("live {number}");
-        let command =
-            json!({ "id": "1", "cmd": "message.send", "conversation": "ext:room", "ref": format!("live-{number}"), "text": text });
+        let command = json!({ "id": "1", "cmd": "message.send", "conversation": "ext:room", "ref": format!("live-{number}"), "text": text });
         let answer = member.post("/v1/commands", command.to_string()).await;
         assert_eq!(answer.json()["ok"]["seq"], 601 + number, "{}", answer.json());
         wanted.push(Message { room: "room".to_owned(), user: "speaker0".to_owned(), at_ms: 0, text });
     }
+    let reader = Reader::new(&process, &history, "room").await;
     let newest = reader.page("limit=50").await;
     assert_eq!(texts(&newest.messages), texts(&wanted[570..]));
     signal(clickhouse, Signal::CONT);

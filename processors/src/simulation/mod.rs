@@ -86,8 +86,7 @@ impl Simulation {
         let waiting = self.waiting(worker.decider.commands());
         if worker.made.is_empty() || (worker.made.len() < 2 && self.random.once_in(2)) {
             let Some(group) = waiting else { return Ok(worker) };
-            let resends = group.batches().iter().any(StoredCommands::has_resend);
-            if !resends || worker.made.is_empty() {
+            if !group.has_resend() || worker.made.is_empty() {
                 worker.made.push(worker.decider.decide(group).await?);
                 return Ok(worker);
             }

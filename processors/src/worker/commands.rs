@@ -46,8 +46,7 @@ impl StoredCommands {
         Ok(Self { sequence, stored_ms, publisher, number, bytes: stored.payload.len(), behind, commands })
     }
 
-    /// Whether a ref of it may have to be looked up in the history.
-    pub fn has_resend(&self) -> bool {
+    fn has_resend(&self) -> bool {
         self.commands.iter().flatten().any(|command| command.origin == Origin::Resend)
     }
 }
@@ -85,6 +84,11 @@ impl Group {
     /// Bytes that its outcomes take at most.
     pub const fn outcome_bytes(&self) -> usize {
         self.outcome_bytes
+    }
+
+    /// Whether a ref in it may have to be looked up in the history.
+    pub fn has_resend(&self) -> bool {
+        self.batches.iter().any(StoredCommands::has_resend)
     }
 
     /// The batches.

@@ -76,7 +76,7 @@ impl<S: Surroundings> Decider<S> {
         self.policies.begin_round();
         let mut round = Round { outcomes: self.outcomes + 1, ..Round::default() };
         if group.has_resend() {
-            self.load_facts(group.batches().iter().flat_map(|batch| &batch.commands)).await?;
+            self.load_facts(commands_of(group.batches())).await?;
             let resends = Resends::of(group.batches(), &self.overlay, self.log_ms);
             round.learnt = resends.learn(&*self.around, self.outcomes).await?;
             round.loaded = true;
@@ -104,19 +104,59 @@ impl<S: Surroundings> Decider<S> {
         let log_ms = log_time(self.log_ms, stored_ms);
         self.ids.advance(stored_ms);
         let records = u32::try_from(batch.commands.len()).unwrap_or(u32::MAX);
-        let mut commands = batch.commands.into_iter().enumerate();
-        for index in 0..records as usize {
-            let Some((_, record)) = commands.next() else { break };
+        let mut commands = batch.commands.into_iter();
+        let mut index = 0;
+        while let Some(record) = commands.next() {
             let outcome = match record {
                 Err(bytes) => undecodable(bytes),
-                Ok(command) => todo!(),
+                Ok(command) => {
+                    let learnt = round.learnt.remove(&(sequence, index)).unwrap_or(Learnt::Nothing);
+                    let position = Position::outcome(self.around.partition(), round.outcomes, round.draft.index());
+                    let place = Place { position, stored_ms, log_ms };
+                    let ahead = commands.as_slice().iter().flatten().chain(commands_of(behind));
+                    let (decision, policy) = self.decide_command(&command, &learnt, place, ahead, round).await?;
+                    let policy = round.draft.policy(policy);
+                    Outcome { received: Received::Command(command), policy, learnt, decision }
+                }
             };
             round.draft.push(&outcome);
+            index += 1;
         }
         self.log_ms = log_ms;
         self.commands = sequence;
         round.draft.answers(Source { sequence, stored_ms, log_ms, publisher, number, records });
         Ok(())
+    }
+
+    /// Decides a command. In a group's first one that asks for what is not known, the facts for all `ahead` are loaded too.
+    async fn decide_command<'a>(
+        &mut self,
+        command: &'a Command,
+        learnt: &Learnt,
+        place: Place,
+        ahead: impl Iterator<Item = &'a Command> + Clone,
+        round: &mut Round,
+    ) -> Result<(Decision, Option<PolicyHash>), Halt> {
+        loop {
+            match self.try_decide(command, learnt, place) {
+                Ok((decision, policy)) => {
+                    if let Decision::Accepted(accepted) = &decision
+                        && accepted.is_event()
+                    {
+                        let Place { position, stored_ms, log_ms } = place;
+                        self.overlay.fold(&Event { position, stored_ms, log_ms, command, accepted });
+                    }
+                    return Ok((decision, policy));
+                }
+                Err(Missing::Facts(_)) if !round.loaded => {
+                    round.loaded = true;
+                    self.load_facts(std::iter::once(command).chain(ahead.clone())).await?;
+                }
+                // Something in this group made more of the command's facts relevant: a room that did not exist before.
+                Err(Missing::Facts(keys)) => self.load(keys).await?,
+                Err(Missing::Policy(hash)) => self.prepare_policy(hash).await?,
+            }
+        }
     }
 
     fn try_decide(
@@ -141,13 +181,13 @@ impl<S: Surroundings> Decider<S> {
         }
     }
 
-    /// Loads what the decisions of a group will ask for, in one script a stage: external ids and pairs first, then what lies
-    /// behind them.
-    async fn load_facts(&mut self, batches: &[StoredCommands]) -> Result<(), Halt> {
+    /// Loads what the decisions about `commands` will ask for, in one script a stage: external ids and pairs first, then
+    /// what lies behind them.
+    async fn load_facts<'a>(&mut self, commands: impl Iterator<Item = &'a Command> + Clone) -> Result<(), Halt> {
         let mut wanted = Vec::new();
         loop {
             let mut missing = HashSet::new();
-            for command in batches.iter().flat_map(|batch| batch.commands.iter().flatten()) {
+            for command in commands.clone() {
                 wanted.clear();
                 needs(command, |key| address(self.overlay.fact(key)), &mut wanted);
                 for key in wanted.drain(..) {
@@ -192,27 +232,20 @@ impl<S: Surroundings> Decider<S> {
         Ok(loaded)
     }
 
-    /// Makes the policies ready that are in force or come into force within the group. Returns the commands that set one that
-    /// cannot be used.
-    async fn prepare_policies(&mut self, batches: &[StoredCommands]) -> Result<LearntBy, Halt> {
-        let mut tenants = HashSet::new();
-        let mut unusable = HashMap::new();
+    /// Makes the policies ready that come into force within the group, and notes which cannot be used.
+    async fn prepare_policies(&mut self, batches: &[StoredCommands], learnt: &mut LearntBy) -> Result<(), Halt> {
         for batch in batches {
             for (index, command) in batch.commands.iter().enumerate() {
-                let Ok(command) = command else { continue };
-                if tenants.insert(&command.tenant)
-                    && let Some(hash) = self.overlay.policy(&command.tenant)
-                {
-                    self.prepare_policy(hash).await?;
-                }
-                if let (Body::SetPolicy { hash: Some(hash) }, Origin::Operator) = (&command.body, &command.origin)
-                    && !self.policies.prepare(*hash, &*self.around).await?
-                {
-                    unusable.insert((batch.sequence, index), Learnt::PolicyUnknown);
+                let Ok(Command { origin: Origin::Operator, body: Body::SetPolicy { hash: Some(hash) }, .. }) = command
+                else {
+                    continue;
+                };
+                if !self.policies.prepare(*hash, &*self.around).await? {
+                    learnt.insert((batch.sequence, index), Learnt::PolicyUnknown);
                 }
             }
         }
-        Ok(unusable)
+        Ok(())
     }
 
     async fn prepare_policy(&mut self, hash: PolicyHash) -> Result<(), Halt> {
@@ -240,6 +273,17 @@ impl<S: Surroundings> Decider<S> {
 /// What was learnt outside, by command batch and index.
 pub(super) type LearntBy = HashMap<(u64, usize), Learnt>;
 
+/// What belongs to one group.
+#[derive(Debug, Default)]
+struct Round {
+    /// The sequence of its outcome batch.
+    outcomes: u64,
+    draft: Draft,
+    learnt: LearntBy,
+    /// The facts that its commands ask for were loaded, as far as they could be named then.
+    loaded: bool,
+}
+
 /// Where an outcome will stand.
 #[derive(Debug, Clone, Copy)]
 struct Place {
@@ -252,6 +296,10 @@ struct Place {
 enum Missing {
     Facts(Vec<FactKey>),
     Policy(PolicyHash),
+}
+
+fn commands_of(batches: &[StoredCommands]) -> impl Iterator<Item = &Command> + Clone {
+    batches.iter().flat_map(|batch| batch.commands.iter().flatten())
 }
 
 fn undecodable(bytes: Vec<u8>) -> Outcome {

@@ -67,7 +67,7 @@ impl<S: Surroundings> Worker<S> {
     async fn work(mut self) -> Result<Infallible, Halt> {
         loop {
             let group = self.gather().await?;
-            if group.batches().iter().any(StoredCommands::has_resend) {
+            if group.has_resend() {
                 self.written().await?;
             }
             let began = Instant::now();
