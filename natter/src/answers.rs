@@ -17,7 +17,7 @@ use crate::running::Running;
 use crate::{bench, connect, import, policy, tenants};
 
 /// A token outlives the longest import.
-const IMPORT_TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+const IMPORT_TOKEN_TTL: Duration = Duration::from_hours(7 * 24);
 /// A process that takes longer to say whether it is ready is not.
 const HEALTH_WITHIN: Duration = Duration::from_secs(3);
 

@@ -175,7 +175,8 @@ pub async fn setup(config: &Config) -> anyhow::Result<()> {
     let clickhouse = connect::clickhouse(config)?;
     let objects = connect::objects(config)?;
     let tables = async { migrate(&clickhouse).await.context("cannot make the history's tables") };
-    let bucket = async { objects.make().await.context("cannot make the bucket") };
+    // The client of S3 makes large futures.
+    let bucket = async { objects.make().await.context("cannot make the bucket") }.boxed();
     tokio::try_join!(log, tables, bucket).map(drop)
 }
 

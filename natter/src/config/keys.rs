@@ -76,13 +76,13 @@ pub(super) fn take_environment(
         let value = match kind {
             Type::Text => Value::String(text),
             Type::List => Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect()),
-            Type::Number => match text.parse() {
-                Ok(number) => Value::Integer(number),
-                Err(_) => {
+            Type::Number => {
+                let Ok(number) = text.parse() else {
                     problems.push(format!("{variable} is `{text}`, not a number"));
                     continue;
-                }
-            },
+                };
+                Value::Integer(number)
+            }
             Type::Texts => {
                 problems.push(format!("{variable} cannot be set by the environment: use natter.toml"));
                 continue;

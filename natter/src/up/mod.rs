@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const ROLES_READY_MAX: Duration = Duration::from_secs(30);
 /// A backend that runs elsewhere answers within this time, or not at all.
 const GIVEN_READY_MAX: Duration = Duration::from_secs(20);
+/// It is asked once more then, for the reason.
+const LAST_WORD_MAX: Duration = Duration::from_secs(2);
 
 /// How `up` is to start.
 #[derive(Debug, Clone)]
@@ -116,7 +118,7 @@ impl System {
         try_join_all(Backend::ALL.map(|backend| self.backend_ready(backend))).await?;
         let config = self.effective_config()?;
         roles::setup(&config).await?;
-        let (work, dependencies) = self.start_roles(&config, listener).await?;
+        let (work, dependencies) = Box::pin(self.start_roles(&config, listener)).await?;
         wait_until_ready(&dependencies).await?;
         tokio::spawn(private_http::serve(private, metrics, dependencies, self.shutdown.clone()));
         let (gateway, private) = self.addresses;
@@ -136,14 +138,12 @@ impl System {
         if !wanted::given(&self.options.config).contains(backend) {
             return ready.await;
         }
-        match timeout(GIVEN_READY_MAX, ready).await {
-            Ok(ready) => ready,
-            Err(_) => {
-                let why = backend.check(self.backends.endpoints()).await.err();
-                let why = why.map_or_else(|| "it is slow".to_owned(), |error| format!("{error:#}"));
-                bail!("{backend} cannot be used: {why}; see [{}] in the configuration", wanted::section(backend))
-            }
+        if let Ok(ready) = timeout(GIVEN_READY_MAX, ready).await {
+            return ready;
         }
+        let why = timeout(LAST_WORD_MAX, backend.check(self.backends.endpoints())).await.ok().and_then(Result::err);
+        let why = why.map_or_else(|| "it does not answer in time".to_owned(), |error| format!("{error:#}"));
+        bail!("{backend} cannot be used: {why}; see [{}] in the configuration", wanted::section(backend))
     }
 
     /// The roles at work, each with its own user of the log.

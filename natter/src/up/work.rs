@@ -11,7 +11,7 @@ use crate::roles;
 /// The roles in the order of the flow, and how long each may take to drain.
 const FLOW: [(&str, Duration); 3] = [
     ("gateway", Duration::from_millis(4500)),
-    ("processor", Duration::from_millis(1000)),
+    ("processor", Duration::from_secs(1)),
     ("projector", Duration::from_millis(1500)),
 ];
 
@@ -72,7 +72,7 @@ impl Role {
         match timeout_at(deadline, self.task).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => {
-                tracing::warn!(role = self.name, error = format!("{error:#}"), "drained with an error")
+                tracing::warn!(role = self.name, error = format!("{error:#}"), "drained with an error");
             }
             Ok(Err(error)) => tracing::warn!(role = self.name, %error, "broke while it drained"),
             Err(_) => {

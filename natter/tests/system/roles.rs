@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use natter::backends::{Backend, free_port};
 use natter_nats::server::ServerRole;
 use rustix::process::Signal;
@@ -77,7 +76,7 @@ impl Apart {
         command
     }
 
-    async fn run(&self, role: ServerRole) -> Running {
+    fn run(&self, role: ServerRole) -> Running {
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let (private, public) = (address(), address());
         let mut command = self.command(role.user(), role);
@@ -161,14 +160,8 @@ async fn hear(client: &mut Client, texts: impl IntoIterator<Item = String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_roles_run_apart_and_survive_each_others_death() {
     let apart = Apart::start().await;
-    let [gateways, processors, projectors] = join_all(
-        [ServerRole::Gateway, ServerRole::Processor, ServerRole::Projector]
-            .map(|role| join_all([apart.run(role), apart.run(role)])),
-    )
-    .await
-    .try_into()
-    .ok()
-    .unwrap();
+    let [gateways, processors, projectors] = [ServerRole::Gateway, ServerRole::Processor, ServerRole::Projector]
+        .map(|role| [apart.run(role), apart.run(role)]);
     for gateway in &gateways {
         assert_eq!(gateway.ready().await, ["nats", "processors", "redis", "clickhouse", "s3"]);
     }
@@ -248,7 +241,7 @@ async fn what_is_away_or_stopped_is_named(
     projector.readyz(|answer| names_away(answer, "projector-clickhouse", "partition 0")).await;
     // A processor reads it when it starts, or is not the last writer any more.
     processor.kill();
-    let successor = apart.run(ServerRole::Processor).await;
+    let successor = apart.run(ServerRole::Processor);
     successor.readyz(|answer| answer["status"] == "unready" && names_away(answer, "processor", "partition 0")).await;
 }
 

@@ -125,6 +125,7 @@ fn forgetting_a_change_raises_the_floor() {
     assert!(!overlay.touch(&FactKey::Conversation(ROOM)));
     // Since the making of the room may be forgotten, nothing is known of whoever is not here.
     assert!(!overlay.touch(&FactKey::Cursor(ROOM, UserId::trusted("bob"))));
+    overlay.begin_round();
     overlay.sweep(12);
     assert_eq!((overlay.floor(), overlay.weight()), (12, 0));
 }
@@ -156,6 +157,7 @@ fn what_lies_under_a_loaded_value_dates_it() {
     overlay.begin_round();
     overlay.sweep(10);
     assert_eq!(overlay.head(ROOM), 3);
+    overlay.begin_round();
     overlay.sweep(15);
     assert_eq!(overlay.floor(), 15);
     assert!(!overlay.touch(&FactKey::Head(ROOM)));

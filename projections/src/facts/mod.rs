@@ -146,8 +146,11 @@ impl Refs {
         }
         let log_ms = entry.answered.log_ms;
         self.0.push(entry);
+        // In steps, so that an active sender's list is neither searched nor moved with every command.
+        if !self.0.len().is_multiple_of(REFS_KEPT) {
+            return;
+        }
         let invisible = self.invisible(log_ms);
-        // In steps, so that an active sender's list is not moved with every command.
         if invisible >= REFS_KEPT {
             self.0.drain(..invisible);
         }

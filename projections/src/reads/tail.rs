@@ -141,6 +141,9 @@ impl Tail {
             }
             for batch in found.into_iter().take(dense) {
                 records += records_of(&batch);
+                if records > HOLE_RECORDS_MAX {
+                    return Err(too_far_behind());
+                }
                 self.0.push_back(batch);
             }
         }
