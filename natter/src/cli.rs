@@ -79,7 +79,7 @@ pub struct Up {
 /// A role of a system that runs elsewhere.
 #[derive(Debug, Args)]
 pub struct Configured {
-    /// The configuration file; NATTER_<SECTION>_<KEY> variables go over it.
+    /// The configuration file; `NATTER_<SECTION>_<KEY>` variables go over it.
     #[arg(long)]
     pub config: Option<PathBuf>,
 }

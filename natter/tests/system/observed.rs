@@ -140,7 +140,9 @@ pub async fn until_history_is_complete(process: &Process) {
             sleep(LOOK).await;
         }
     };
-    timeout(DEADLINE, complete).await.expect("the history catches up in time");
+    if timeout(DEADLINE, complete).await.is_err() {
+        panic!("the log ends at {ends:?}, the history at {:?}: {}", applied(process).await, process.log());
+    }
 }
 
 /// The last sequence of each partition's outcomes that has one.

@@ -1,4 +1,4 @@
-//! What clients send: one JSON object a frame, parsed into a [`Command`]'s body or a signal. Past this point nobody
+//! What clients send: one JSON object a frame, parsed into a [`crate::command::Command`]'s body or a signal. Past this point nobody
 //! checks lengths again.
 
 use std::borrow::Cow;
