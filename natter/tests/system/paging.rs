@@ -189,7 +189,7 @@ fn texts(messages: &[Message]) -> Vec<&str> {
 async fn a_history_that_is_behind_is_filled_from_the_log_or_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let config = folder.path().join("natter.toml");
+    let config = folder.path().join("without-history.toml");
     std::fs::write(&config, "[projector]\nviews = [\"redis\"]\n").unwrap();
     let without_history = ["--port", "0", "--config", config.to_str().unwrap()];
     let process = Process::up_with(&data, &without_history).await;

@@ -126,6 +126,9 @@ fn forgetting_a_change_raises_the_floor() {
     // Since the making of the room may be forgotten, nothing is known of whoever is not here.
     assert!(!overlay.touch(&FactKey::Cursor(ROOM, UserId::trusted("bob"))));
     overlay.begin_round();
+    // What was used last goes last.
+    overlay.sweep(12);
+    assert_eq!(overlay.weight(), 1);
     overlay.sweep(12);
     assert_eq!((overlay.floor(), overlay.weight()), (12, 0));
 }
@@ -158,6 +161,7 @@ fn what_lies_under_a_loaded_value_dates_it() {
     overlay.sweep(10);
     assert_eq!(overlay.head(ROOM), 3);
     overlay.begin_round();
+    overlay.sweep(15);
     overlay.sweep(15);
     assert_eq!(overlay.floor(), 15);
     assert!(!overlay.touch(&FactKey::Head(ROOM)));
