@@ -74,6 +74,7 @@ impl<S: Surroundings> Decider<S> {
     pub async fn decide(&mut self, group: Group) -> Result<OutcomeMessage, Halt> {
         self.overlay.begin_round();
         self.policies.begin_round();
+        self.make_room().await?;
         let mut round = Round { outcomes: self.outcomes + 1, ..Round::default() };
         if group.has_resend() {
             self.load_facts(commands_of(group.batches())).await?;
@@ -87,7 +88,6 @@ impl<S: Surroundings> Decider<S> {
             self.decide_batch(batch, batches.as_slice(), &mut round).await?;
         }
         self.outcomes = round.outcomes;
-        self.make_room().await?;
         Ok(round.draft.finish(self.outcomes, self.lease, self.ids))
     }
 
@@ -255,6 +255,8 @@ impl<S: Surroundings> Decider<S> {
         Err(Halt::Corrupt(format!("policy {hash} is in force, but is not stored or cannot be used")))
     }
 
+    /// Forgets what the view has too, before a group is decided and never after: a worker that begins with nothing in memory
+    /// decides at least one group, however much that changes, so the partition always goes on.
     async fn make_room(&mut self) -> Result<(), Halt> {
         metrics::gauge!(telemetry::OVERLAY, "partition" => self.around.partition().to_string())
             .set(u32::try_from(self.overlay.weight()).unwrap_or(u32::MAX));

@@ -95,14 +95,39 @@ impl ClickHouse {
         &self,
         tenant: &Tenant,
         conversation: ConversationId,
-        after: Position,
+        mut after: Position,
         last: u64,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, ViewError> {
+        let limit = limit as usize;
+        let mut rows: Vec<EventColumns> = Vec::new();
+        loop {
+            let found = self.event_rows(conversation, after, last, limit).await?;
+            let is_end = found.len() < limit;
+            rows.extend(found);
+            rows.dedup_by_key(|row| (row.sequence, row.idx));
+            let Some(row) = rows.last().filter(|_| !is_end && rows.len() < limit) else { break };
+            after = Position::outcome(after.partition, row.sequence, row.idx);
+        }
+        rows.truncate(limit);
+        let mut events = rows.into_iter().map(EventColumns::into_event).collect::<Result<Vec<_>, _>>()?;
+        self.fill_texts(tenant, conversation, &mut events).await?;
+        Ok(events)
+    }
+
+    /// Up to `limit` rows; one that was inserted twice may be there twice. `LIMIT 1 BY` would see to that, and read the
+    /// whole conversation for it (measured, 3,000,000 events: 250 ms instead of 20).
+    async fn event_rows(
+        &self,
+        conversation: ConversationId,
+        after: Position,
+        last: u64,
+        limit: usize,
+    ) -> Result<Vec<EventColumns>, ViewError> {
         let sql = format!(
             "SELECT sequence, idx, seq, event, detail, reference FROM {} \
-             WHERE partition = ? AND conversation = ? AND sequence >= ? AND (sequence, idx) > (?, ?) AND sequence <= ? AND event != '' \
-             ORDER BY sequence, idx LIMIT 1 BY sequence, idx LIMIT {limit}",
+             WHERE partition = ? AND conversation = ? AND sequence >= ? AND (sequence, idx) > (?, ?) AND sequence <= ? \
+             AND event != '' ORDER BY sequence, idx LIMIT {limit}",
             self.table("events")
         );
         let query = self
@@ -114,10 +139,7 @@ impl ClickHouse {
             .bind(after.sequence)
             .bind(after.index.unwrap_or(u32::MAX))
             .bind(last);
-        let rows: Vec<EventColumns> = read("reading events of the history", query.fetch_all()).await?;
-        let mut events = rows.into_iter().map(EventColumns::into_event).collect::<Result<Vec<_>, _>>()?;
-        self.fill_texts(tenant, conversation, &mut events).await?;
-        Ok(events)
+        read("reading events of the history", query.fetch_all()).await
     }
 
     /// Texts lie in `messages`, once: a second query brings them.

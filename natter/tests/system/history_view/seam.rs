@@ -143,6 +143,8 @@ impl Reading<'_> {
 async fn pages_have_no_seam_between_history_and_log() {
     let mut world = busy(101).await;
     world.insert_all_but(TOO_MANY).await;
+    // Rows that are there twice are shown once.
+    insert(&world.history, world.log.id(), 0, &world.partitions[0].batches[..10]).await;
     let reads = world.reads();
     let complete = Position::batch(0, u64::try_from(BATCHES - TOO_MANY).unwrap()).version();
     let all = world.readings(&reads, 9);
