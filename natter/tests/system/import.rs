@@ -1,7 +1,7 @@
 //! `natter import` from end to end: whatever is stopped or killed meanwhile, and however often the file comes again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
 use crate::history::History;
-use crate::observed::{assert_holds, until_history_is_complete};
+use crate::observed::assert_holds;
 use crate::process::Process;
 
 const LINES: usize = 5000;
@@ -51,7 +51,7 @@ pub async fn import(process: &Process, file: &Path) -> Summary {
 struct Case {
     folder: TempDir,
     history: History,
-    files: [std::path::PathBuf; 2],
+    files: [PathBuf; 2],
 }
 
 impl Case {
@@ -62,7 +62,7 @@ impl Case {
         Case { folder, history, files }
     }
 
-    fn data(&self) -> std::path::PathBuf {
+    fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -167,7 +167,8 @@ async fn a_system_that_is_stopped_and_an_importer_that_is_killed_leave_no_trace(
     drop(import);
     let second = case.start_import(&process);
     let second = summary(second).await;
-    assert!(second.duplicates > 0 && second.accepted > 0, "{second:?}");
+    // How far the first one came is a matter of speed; together they bring every line once.
+    assert!(second.duplicates > 0, "{second:?}");
     second.assert_is(&case.history, second.duplicates);
     assert_holds(&process, &case.history).await;
 }
@@ -179,6 +180,5 @@ async fn two_importers_of_one_file_import_it_once() {
     let [first, second] = [case.start_import(&process), case.start_import(&process)];
     let [first, second] = [summary(first).await, summary(second).await];
     assert_eq!(first.accepted + second.accepted, case.history.accepted(), "{first:?} {second:?}");
-    until_history_is_complete(&process).await;
     assert_holds(&process, &case.history).await;
 }
