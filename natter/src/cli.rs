@@ -133,7 +133,7 @@ pub struct Import {
     #[arg(long, requires = "config")]
     pub gateway: Option<String>,
     /// Lines on their way at once: fewer take less from live users.
-    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=6000))]
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=6000))]
     pub window: u64,
     /// Print the summary as one JSON line.
     #[arg(long)]

@@ -148,7 +148,6 @@ async fn a_system_that_is_killed_in_the_middle_of_an_import_ends_as_if_it_had_no
     }
     let summary = summary(import).await;
     // Lines whose answers went down with the system are duplicates when they are sent again.
-    assert!(summary.accepted < case.history.accepted(), "the import was over before: {summary:?}");
     summary.assert_is(&case.history, summary.duplicates);
     assert_holds(&process, &case.history).await;
 }
