@@ -70,6 +70,8 @@ const TAKES = {
     }
     const take = { first, older: prepend, newer: append, "caught-up": append }[which];
     turn.state = { ...turn.state, timeline: take(timeline, messages, more) };
+    // What a reader scrolls towards stands below him until the log says that he has come to its end.
+    if (which === "newer" && messages.length > 0) turn.state = { ...turn.state, view: { ...view, atEnd: false } };
   },
   members: (turn, body, { conversation, query }) => {
     const users = body.members.map(({ user, name, role, read_seq: readSeq }) => ({ user, name: name ?? null, role, readSeq }));

@@ -217,6 +217,15 @@ test("the cursor goes when the end is in sight, once a second at most, and again
   assert.equal(on.state.conversations[1].lastSeq - on.state.conversations[1].readSeq, 1);
 });
 
+test("a page that came behind the reader's back is not read before it was in sight", () => {
+  const on = new Page().hear("start").frame(OPENED);
+  on.answer("list", { conversations: [listed("1", { last_seq: 300 })], next_cursor: null, positions: ["0:10"] });
+  on.hear("open", { id: "1" }).answer("messages:1:first", page([1, 2], { more_after: true, last_seq: 4 }));
+  on.hear("viewed", { visible: true, atEnd: true }).hear("newer").answer("messages:1:newer", page([3, 4]));
+  assert.deepEqual([on.state.timeline.following, on.frames()], [true, []]);
+  assert.deepEqual(on.hear("viewed", { visible: true, atEnd: true }).frames().map(({ seq }) => seq), [4]);
+});
+
 test("typing is told every two and a half seconds at most, and holds for five", () => {
   const on = chatting().hear("typed", { conversation: "1" }).hear("typed", { conversation: "1" });
   assert.deepEqual(on.frames(), [{ signal: "typing", conversation: "1" }]);
