@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use natter_nats::backoff::Backoff;
 use natter_nats::clock::SharedClock;
-use natter_nats::{Lease, LeaseOptions, Leases, Log, LogId, Reader, ReaderOptions, Stored};
+use natter_nats::{Lease, LeaseOptions, Leases, Log, LogId, PacedReader, Stored};
 use natter_schemas::subjects::outcome_stream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -35,6 +35,10 @@ pub trait Projector: Send + Sync + 'static {
 
     /// How much one [`Projector::apply`] gets at most; one batch always fits.
     fn step_size(&self) -> StepSize;
+
+    /// How long it rests after what it applied before it reads on, unless much is waiting: what gathers meanwhile is cheaper
+    /// together, and the view is so much older at most.
+    fn pace(&self) -> Duration;
 
     /// How often an idle projector looks whether its watermark is still what it wrote.
     fn check_interval(&self) -> Duration {
@@ -220,8 +224,7 @@ impl<P: Projector> Worker<'_, P> {
         let projector = &*self.runner.projector;
         let mut at = projector.watermark(self.partition).await?;
         self.check(&at).await?;
-        let options = ReaderOptions::default();
-        let mut reader = Reader::open(&self.runner.log, &self.stream, at.sequence + 1, options).await?;
+        let mut reader = PacedReader::open(&self.runner.log, &self.stream, at.sequence + 1, projector.pace()).await?;
         loop {
             *known = Some(at.clone());
             let arrived = tokio::select! {

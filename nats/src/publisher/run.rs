@@ -10,8 +10,8 @@ use async_nats::header::NATS_MESSAGE_ID;
 use bytes::Bytes;
 use natter_schemas::limits::PUBLISH_RETRY_MS_MAX;
 use natter_schemas::subjects::{RECORDS_HEADER, command_subject};
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, Waiter};
 use super::lane::{Lane, Outgoing};
@@ -21,6 +21,8 @@ use crate::connection::Log;
 use crate::space::FREE_SHARE_MIN;
 
 const RETRY_MAX: Duration = Duration::from_millis(PUBLISH_RETRY_MS_MAX);
+/// A partition waits at most so long for its turn: one that gets no acknowledgement must not hold up the others.
+const TURN_WAIT_MAX: Duration = Duration::from_millis(2);
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often those who waited too long are looked for; a publisher without a connection looks for one as often.
 const TICK: Duration = Duration::from_millis(500);
@@ -30,6 +32,8 @@ pub(super) struct Shared<W> {
     pub(super) log: Log,
     pub(super) slots: Box<[Slot<W>]>,
     pub(super) stopping: AtomicBool,
+    /// Partitions that publish at a time.
+    pub(super) turns: Semaphore,
     /// Somebody was answered.
     pub(super) progress: Notify,
 }
@@ -42,9 +46,14 @@ impl<W: Waiter> Shared<W> {
     pub(super) async fn publish_all(self: Arc<Self>, partition: u16) {
         let slot = self.slot(partition);
         loop {
-            match slot.with(Lane::take) {
-                Some(batch) => self.publish(partition, batch).await,
-                None => slot.wake.notified().await,
+            slot.wake.notified().await;
+            while slot.with(|lane| lane.queued() > 0) {
+                // What comes meanwhile comes along.
+                let turn = timeout(TURN_WAIT_MAX, self.turns.acquire()).await;
+                if let Some(batch) = slot.with(Lane::take) {
+                    self.publish(partition, batch).await;
+                }
+                drop(turn);
             }
         }
     }

@@ -16,6 +16,8 @@ use crate::watermark::Watermark;
 
 /// Between two looks at whether the history holds what was inserted; a note in `watermarks` is at most so old.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// So that all partitions have read on when the inserter's interval ends.
+const PACE: Duration = Duration::from_millis(250);
 
 /// Keeps `natter_store` up with the log.
 pub struct HistoryProjector {
@@ -58,6 +60,10 @@ impl Projector for HistoryProjector {
 
     fn step_size(&self) -> StepSize {
         StepSize { records_max: 50_000, bytes_max: 16 << 20 }
+    }
+
+    fn pace(&self) -> Duration {
+        PACE
     }
 
     fn check_interval(&self) -> Duration {

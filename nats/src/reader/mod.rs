@@ -4,20 +4,24 @@
 //! one request always waits at the broker, so what is stored while the partition idles comes at once. Whatever goes
 //! wrong, the consumer is made again from the last sequence + 1.
 
+mod paced;
+mod place;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::{self, MessagesError};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::{self};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 
+use self::place::Place;
 use crate::backoff::Backoff;
 use crate::connection::Log;
 use crate::error::LogError;
 use crate::stored::Stored;
-use crate::telemetry;
+
+pub use self::paced::PacedReader;
 
 /// How a reader reads.
 #[derive(Debug, Clone, Copy)]
@@ -39,15 +43,11 @@ const MESSAGES_MAX: usize = 10_000;
 /// The broker says so often that it is there; twice as long without a word, and the consumer is made again.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const EXPIRES: Duration = Duration::from_secs(30);
-/// A reader that is gone is forgotten by the broker after so long.
-const INACTIVE: Duration = Duration::from_secs(30);
 
 /// Reads a stream in order.
 #[derive(Debug)]
 pub struct Reader {
-    log: Log,
-    stream: String,
-    next: u64,
+    place: Place,
     options: ReaderOptions,
     consumer: Option<Consumer>,
     connects: watch::Receiver<u64>,
@@ -74,24 +74,15 @@ impl Reader {
     /// [`LogError::Transient`]: the broker does not answer.
     pub async fn open(log: &Log, stream: &str, from: u64, options: ReaderOptions) -> Result<Self, LogError> {
         let options = ReaderOptions { max_bytes: options.max_bytes.max(BYTES_MIN) };
-        let connects = log.connects();
-        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        let mut reader = Self {
-            log: log.clone(),
-            stream: stream.to_owned(),
-            next: from.max(1),
-            options,
-            consumer: None,
-            connects,
-            backoff,
-        };
+        let (place, connects) = (Place::new(log, stream, from), log.connects());
+        let mut reader = Self { place, options, consumer: None, connects, backoff: place::patience() };
         reader.consume().await?;
         Ok(reader)
     }
 
     /// The sequence that [`Reader::next`] gives next.
     pub const fn next_sequence(&self) -> u64 {
-        self.next
+        self.place.next
     }
 
     /// The next message, as soon as it is stored. Whatever may pass is waited out here. Cancel-safe.
@@ -103,19 +94,14 @@ impl Reader {
         loop {
             match self.try_next().await {
                 Ok(stored) => {
-                    self.next = stored.sequence + 1;
+                    self.place.next = stored.sequence + 1;
                     self.backoff.reset();
                     return Ok(stored);
                 }
-                Err(error @ LogError::Transient(_)) => {
-                    metrics::counter!(telemetry::READER_RECREATED, "stream" => self.stream.clone()).increment(1);
-                    tracing::debug!(stream = self.stream, next = self.next, %error, "reading again");
-                    self.consumer = None;
-                    self.backoff.wait().await;
-                }
                 Err(error) => {
                     self.consumer = None;
-                    return Err(error);
+                    self.place.again(error)?;
+                    self.backoff.wait().await;
                 }
             }
         }
@@ -142,7 +128,7 @@ impl Reader {
             consumer.ahead.push_back(arrived);
         }
         let Some(Ok(message)) = consumer.ahead.front() else { return false };
-        message.info().is_ok_and(|info| info.stream_sequence == self.next)
+        message.info().is_ok_and(|info| info.stream_sequence == self.place.next)
     }
 
     async fn try_next(&mut self) -> Result<Stored, LogError> {
@@ -165,57 +151,15 @@ impl Reader {
         };
         let message = arrived.ok_or_else(|| LogError::Transient("the consumer ended".into()))?;
         let message = message.map_err(|error| LogError::transient("the consumer failed", error))?;
-        let stored = Stored::from_consumer(message)?;
-        if stored.sequence == self.next {
-            return Ok(stored);
-        }
-        // Either the stream lacks something, which `consume` and this say, or the way here lost something.
-        self.explain_jump(stored.sequence).await
-    }
-
-    async fn explain_jump(&mut self, got: u64) -> Result<Stored, LogError> {
-        self.check_bounds().await?;
-        match self.log.get_from_leader(&self.stream, self.next).await? {
-            Some(_) => Err(LogError::Transient(format!("{} came where {} was due", got, self.next))),
-            None => Err(LogError::Corrupt(format!("stream {} jumps from {} to {got}", self.stream, self.next - 1))),
-        }
-    }
-
-    /// A consumer that is asked to start below the stream's first sequence starts at the first, silently: so look first.
-    async fn check_bounds(&self) -> Result<(), LogError> {
-        let (stream, next) = (&self.stream, self.next);
-        let bounds = self.log.bounds_from(stream, next - 1).await?;
-        if next < bounds.first {
-            let first = bounds.first;
-            return Err(LogError::Corrupt(format!(
-                "stream {stream} begins at {first}, but {next} is due: it was trimmed away unread"
-            )));
-        }
-        if next > bounds.last + 1 {
-            let last = bounds.last;
-            return Err(LogError::Corrupt(format!(
-                "stream {stream} ends at {last}, but {next} is due: the stream lost messages or is another"
-            )));
-        }
-        Ok(())
+        self.place.due(message).await
     }
 
     async fn consume(&mut self) -> Result<(), LogError> {
         self.connects.mark_unchanged();
-        self.check_bounds().await?;
-        let doing = format!("cannot make a consumer of {} from {}", self.stream, self.next);
-        let config = pull::Config {
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next },
-            ack_policy: AckPolicy::None,
-            inactive_threshold: INACTIVE,
-            memory_storage: true,
-            num_replicas: 1,
-            max_deliver: 1,
-            ..pull::Config::default()
-        };
-        let made = self.log.jetstream().create_consumer_on_stream(config, &self.stream).await;
-        let consumer = made.map_err(|error| LogError::transient(&doing, error))?;
-        let messages = consumer
+        let messages = self
+            .place
+            .consumer()
+            .await?
             .stream()
             .max_messages_per_batch(MESSAGES_MAX)
             .max_bytes_per_batch(self.options.max_bytes)
@@ -223,7 +167,7 @@ impl Reader {
             .expires(EXPIRES)
             .messages()
             .await
-            .map_err(|error| LogError::transient(&doing, error))?;
+            .map_err(|error| self.place.failed(error))?;
         self.consumer = Some(Consumer { messages, ahead: VecDeque::new() });
         Ok(())
     }
