@@ -54,6 +54,16 @@ impl std::fmt::Debug for Password {
     }
 }
 
+/// When the broker syncs to disk what it acknowledges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fsync {
+    /// Before it acknowledges: an acknowledged message outlives a power cut.
+    #[default]
+    Always,
+    /// Every two minutes, as the broker does by itself: to compare, never to keep anything.
+    BrokersDefault,
+}
+
 /// What the broker's configuration depends on.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
@@ -66,13 +76,19 @@ pub struct ServerSettings {
     pub file_store: u64,
     /// The log's partitions.
     pub partitions: u16,
+    /// When what is acknowledged is on disk.
+    pub fsync: Fsync,
     /// The users.
     pub users: Vec<(ServerRole, Password)>,
 }
 
 /// The whole configuration file.
 pub fn server_config(settings: &ServerSettings) -> String {
-    let ServerSettings { listen, store_dir, file_store, partitions, users } = settings;
+    let ServerSettings { listen, store_dir, file_store, partitions, fsync, users } = settings;
+    let sync = match fsync {
+        Fsync::Always => "  # An acknowledged message is on disk.\n  sync_interval: always\n",
+        Fsync::BrokersDefault => "",
+    };
     let authorization = authorization(*partitions, users);
     format!(
         r#"# The broker of a log of {partitions} partitions.
@@ -81,9 +97,7 @@ listen: "{listen}"
 max_payload: 8MB
 jetstream {{
   store_dir: "{store_dir}"
-  # An acknowledged message is on disk.
-  sync_interval: always
-  max_file_store: {file_store}
+{sync}  max_file_store: {file_store}
 }}
 {authorization}"#
     )
@@ -220,6 +234,7 @@ mod tests {
             store_dir: "/data".into(),
             file_store: 64 << 30,
             partitions: 4,
+            fsync: Fsync::Always,
             users: ServerRole::ALL.map(|role| (role, password(role))).into(),
         };
         format!("{SHIPPED_HEAD}{}", server_config(&settings))
@@ -233,6 +248,16 @@ mod tests {
         } else {
             assert_eq!(SHIPPED, shipped());
         }
+    }
+
+    #[test]
+    fn every_acknowledged_message_is_synced_unless_the_brokers_default_is_asked_for() {
+        let config = |fsync| {
+            let (listen, store_dir) = ("127.0.0.1:1".to_owned(), "./store".to_owned());
+            server_config(&ServerSettings { listen, store_dir, file_store: 1, partitions: 1, fsync, users: vec![] })
+        };
+        assert!(config(Fsync::default()).contains("\n  sync_interval: always\n"));
+        assert!(!config(Fsync::BrokersDefault).contains("sync_interval"));
     }
 
     #[test]

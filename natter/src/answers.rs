@@ -12,9 +12,10 @@ use natter_schemas::error::{CloseCode, ErrorCode};
 use natter_schemas::names::UserId;
 use tokio::time::{Duration, timeout};
 
-use crate::cli::{Bench, Health, Import, LogCat, Policy, PolicyOf, Token};
+use crate::bench::{self, Bench};
+use crate::cli::{Health, Import, LogCat, Policy, PolicyOf, Token};
 use crate::running::Running;
-use crate::{bench, connect, import, policy, tenants};
+use crate::{connect, import, policy, tenants};
 
 /// A token outlives the longest import.
 const IMPORT_TOKEN_TTL: Duration = Duration::from_hours(7 * 24);
@@ -79,37 +80,20 @@ pub async fn import(args: Import) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts load on a running system and prints what came of it.
+/// Measures and prints what came of it.
 ///
 /// # Errors
-/// The gateway refuses sessions.
+/// The mode cannot run.
 pub async fn bench(args: &Bench) -> anyhow::Result<()> {
-    let gateway = gateway_of(args.gateway.as_deref(), &args.running)?;
-    let keys = connect::tenant_keys(&args.running.config()?.tenants)?;
-    let token = |index: u32| {
-        let user = format!("bench-{index}");
-        let token = tenants::token(&keys, &args.tenant, &UserId::trusted(&user), None, IMPORT_TOKEN_TTL, false)?;
-        anyhow::Ok((user, token))
-    };
-    let report = bench::bench(&bench::Options {
-        gateway,
-        tokens: (0..args.sessions).map(token).collect::<anyhow::Result<_>>()?,
-        rate: args.rate,
-        measured: Duration::from_secs(args.seconds),
-        warm_up: Duration::from_secs(args.warm_up),
-        text_bytes: args.text_bytes,
-    })
-    .await?;
-    if args.json {
-        say(&serde_json::to_string(&report)?);
-    } else {
-        say(&report.to_string());
-    }
+    say(&bench::bench(args).await?);
     Ok(())
 }
 
 /// Where the gateway is.
-fn gateway_of(named: Option<&str>, running: &crate::cli::Running) -> anyhow::Result<String> {
+///
+/// # Errors
+/// Nothing runs there, or nobody said.
+pub(crate) fn gateway_of(named: Option<&str>, running: &crate::cli::Running) -> anyhow::Result<String> {
     match (named, &running.config) {
         (Some(gateway), _) => Ok(gateway.to_owned()),
         (None, Some(_)) => bail!("where is the gateway? name it by --gateway http://host:port"),

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use natter_schemas::names::{DisplayName, Tenant, UserId};
 
 use crate::backends::BackendExec;
+use crate::bench::Bench;
 use crate::config::Config;
 use crate::engine::ServeOptions;
 
@@ -42,7 +43,8 @@ pub enum Command {
     /// Change or show a tenant's policy (word lists, limits of content), while the system runs.
     #[command(subcommand)]
     Policy(Policy),
-    /// Put load on a running system over real sockets: pairs of sessions, at fixed times whatever the answers do.
+    /// Measure: loads at fixed times whatever the answers do, over real sockets or in this process.
+    #[command(subcommand)]
     Bench(Bench),
     /// Ask a process whether it is ready; exit code 1 if not.
     Health(Health),
@@ -193,38 +195,6 @@ pub struct PolicyOf {
     /// Which system.
     #[command(flatten)]
     pub running: Running,
-}
-
-/// `natter bench`.
-#[derive(Debug, Args)]
-pub struct Bench {
-    /// Which system.
-    #[command(flatten)]
-    pub running: Running,
-    /// The application.
-    #[arg(long, default_value = "demo")]
-    pub tenant: Tenant,
-    /// The gateway of a system that runs elsewhere, http://host:port.
-    #[arg(long, requires = "config")]
-    pub gateway: Option<String>,
-    /// Sessions; an even number, because they chat in pairs.
-    #[arg(long, default_value_t = 1000)]
-    pub sessions: u32,
-    /// Messages a second over all sessions.
-    #[arg(long, default_value_t = 5000)]
-    pub rate: u64,
-    /// Seconds that are measured.
-    #[arg(long, default_value_t = 15)]
-    pub seconds: u64,
-    /// Seconds of the same load before that.
-    #[arg(long, default_value_t = 5)]
-    pub warm_up: u64,
-    /// Characters of a message.
-    #[arg(long, default_value_t = 43)]
-    pub text_bytes: usize,
-    /// Print the report as one JSON line.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `natter health`.

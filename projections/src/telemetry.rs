@@ -7,8 +7,10 @@ use metrics::{
 };
 use natter_nats::Stored;
 
-const LAG_RECORDS: &str = "natter_projector_lag_records";
-const LAG_SECONDS: &str = "natter_projector_lag_seconds";
+/// Outcomes in the log that the view has not applied.
+pub const LAG_RECORDS: &str = "natter_projector_lag_records";
+/// Age of the oldest batch that waits.
+pub const LAG_SECONDS: &str = "natter_projector_lag_seconds";
 const WATERMARK: &str = "natter_projector_watermark_sequence";
 const STOPPED: &str = "natter_projector_stopped_partitions";
 const BATCHES: &str = "natter_projector_batches_total";

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use natter_nats::server::ServerRole;
+use natter_nats::server::{Fsync, ServerRole};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -115,6 +115,8 @@ pub struct Options {
     pub given: Given,
     /// Partitions of the log, on which the permissions of its users depend.
     pub partitions: u16,
+    /// When the broker syncs to disk what it acknowledges.
+    pub fsync: Fsync,
     /// Called, from the supervisor's thread, with what the operator should hear.
     pub notify: Notify,
 }
@@ -137,8 +139,8 @@ pub async fn start(options: Options) -> anyhow::Result<Backends> {
     let folder = Folder::open(&options.data).await?;
     let credentials = Credentials::load_or_make(&folder)?;
     let ports = Ports::load_or_choose(&folder)?;
-    let Options { shim, notify, partitions, .. } = options;
-    let setup = Arc::new(Setup { credentials, ports, partitions, folder, shim, notify });
+    let Options { shim, notify, partitions, fsync, .. } = options;
+    let setup = Arc::new(Setup { credentials, ports, partitions, fsync, folder, shim, notify });
     let endpoints = Arc::new(setup.endpoints(&options.given));
     let logs = setup.folder.subfolder("logs")?;
     let mut running = Vec::new();
@@ -244,6 +246,7 @@ struct Setup {
     credentials: Credentials,
     ports: Ports,
     partitions: u16,
+    fsync: Fsync,
     folder: Folder,
     shim: PathBuf,
     notify: Notify,
@@ -272,7 +275,7 @@ impl Setup {
         match backend {
             Backend::Nats => {
                 let program = fetch::program(backend, nats::CANDIDATE, &self.notify).await?;
-                nats::launch(program.path(), &folder, ports.nats, self.partitions, credentials)
+                nats::launch(program.path(), &folder, ports.nats, self.partitions, self.fsync, credentials)
             }
             Backend::Redis => {
                 let program = fetch::program(backend, redis::CANDIDATE, &self.notify).await?;

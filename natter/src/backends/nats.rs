@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::{ConnectOptions, ServerAddr};
-use natter_nats::server::{Password, ServerRole, ServerSettings, server_config};
+use natter_nats::server::{Fsync, Password, ServerRole, ServerSettings, server_config};
 
 use super::credentials::Credentials;
 use super::folder::write_private;
@@ -28,6 +28,7 @@ pub fn launch(
     folder: &Path,
     port: u16,
     partitions: u16,
+    fsync: Fsync,
     credentials: &Credentials,
 ) -> anyhow::Result<Launch> {
     let user = |role| (role, Password::Literal(password(role, credentials).to_owned()));
@@ -38,6 +39,7 @@ pub fn launch(
         // Only what never changes: the streams' own bounds keep the reserve.
         file_store: disk_bytes(folder)?,
         partitions,
+        fsync,
         users: ServerRole::ALL.map(user).into(),
     });
     let file = folder.join(CONFIG);
@@ -90,7 +92,7 @@ mod tests {
     fn the_config_syncs_always_and_listens_on_loopback_only() {
         let folder = tempfile::tempdir().unwrap();
         let credentials = Credentials::example();
-        launch(Path::new("/nats-server"), folder.path(), 4222, 4, &credentials).unwrap();
+        launch(Path::new("/nats-server"), folder.path(), 4222, 4, Fsync::default(), &credentials).unwrap();
         let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
         for line in ["listen: \"127.0.0.1:4222\"", "  sync_interval: always", "  store_dir: \"./store\"", "EVT_3"] {
             assert!(config.contains(line), "{config}");

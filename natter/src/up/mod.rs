@@ -67,7 +67,8 @@ impl Options {
     }
 }
 
-fn temporary_folder() -> anyhow::Result<PathBuf> {
+/// A folder of this name is not there yet.
+pub(crate) fn temporary_folder() -> anyhow::Result<PathBuf> {
     let random = getrandom::u64().map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
     Ok(std::env::temp_dir().join(format!("natter-{random:016x}")))
 }
@@ -233,7 +234,7 @@ impl System {
 
 /// Size of the file system of this folder, half of it for the log: the history takes its part of the rest. Not what is
 /// free: that shrinks as the streams grow, and the next start would make them smaller.
-fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
+pub(crate) fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
     let disk = rustix::fs::statvfs(folder).with_context(|| format!("cannot see the disk of {}", folder.display()))?;
     Ok(disk.f_blocks * disk.f_frsize / 2)
 }

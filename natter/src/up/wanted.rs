@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
+use natter_nats::server::Fsync;
 
 use super::{Options, say};
 use crate::backends::{self, Backend, ClickHouse, Given, Notice, S3};
@@ -21,6 +22,7 @@ pub fn backends(options: &Options) -> anyhow::Result<backends::Options> {
         which: Backend::ALL.to_vec(),
         given: given(&options.config),
         partitions: options.config.log.partitions,
+        fsync: Fsync::Always,
         notify: Arc::new(move |notice| tell(&notice, is_for_people)),
     })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use natter::backends::{self, Backend, Backends, Given, Options, Status};
-use natter_nats::server::ServerRole;
+use natter_nats::server::{Fsync, ServerRole};
 use tokio::time::timeout;
 
 use crate::servers::{Servers, clickhouse, connect_nats, s3, s3_client, to_stderr};
@@ -13,7 +13,15 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 fn options(data: PathBuf, which: &[Backend]) -> Options {
     let shim = PathBuf::from(env!("CARGO_BIN_EXE_natter"));
-    Options { data, shim, which: which.to_vec(), given: Given::default(), partitions: 1, notify: to_stderr() }
+    Options {
+        data,
+        shim,
+        which: which.to_vec(),
+        given: Given::default(),
+        partitions: 1,
+        fsync: Fsync::Always,
+        notify: to_stderr(),
+    }
 }
 
 async fn start(data: PathBuf, which: &[Backend]) -> Backends {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod backends;
+mod bench;
 mod engine;
 mod gateway;
 mod generator;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::{Credentials, Region};
 use natter::backends::{self, Backend, Backends, Given, Notify, Options, State, Status};
-use natter_nats::server::ServerRole;
+use natter_nats::server::{Fsync, ServerRole};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -209,6 +209,7 @@ pub async fn start(data: &Path, which: Vec<Backend>) -> Backends {
         which,
         given: Given::default(),
         partitions: PARTITIONS,
+        fsync: Fsync::Always,
         notify: to_stderr(),
     };
     let started = backends::start(options).await.expect("the backends' data folder can be used");

@@ -291,7 +291,7 @@ async fn ready_again(system: &Process) {
     timeout(BACK_MAX, ready).await.expect("all is ready again in time");
 }
 
-async fn in_history(system: &Process, messages: usize) {
+pub async fn in_history(system: &Process, messages: usize) {
     let history = system.clickhouse();
     let shown = async {
         let count = "SELECT count() FROM natter.messages";

@@ -52,6 +52,14 @@ impl Redis {
         self.send(&cmd("PING")).await.map(drop).map_err(|error| error_of("redis refuses PING", &error))
     }
 
+    /// Its version; of a cluster's nodes, the oldest.
+    ///
+    /// # Errors
+    /// [`ViewError::Transient`]: no answer.
+    pub async fn version(&self) -> Result<String, ViewError> {
+        Ok(self.info().await?.version)
+    }
+
     /// Runs a script on the node of `key`. Every script here may run twice: reads, and writes guarded by the watermark.
     pub(crate) async fn call(&self, script: &Script, key: &str, args: &Args) -> Result<Value, ViewError> {
         let by_hash = script_command("EVALSHA", &script.hash, key, args);

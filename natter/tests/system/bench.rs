@@ -1,0 +1,146 @@
+//! `natter bench`: every mode in a tiny form against real servers. Its counts are right; times are for quiet machines.
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::process::Process;
+use crate::up::in_history;
+
+/// A second of warm-up and one that is measured.
+const SHORT: [&str; 5] = ["--json", "--warm-up", "1", "--seconds", "1"];
+
+async fn report(system: &Process, mode: &str, args: &[&str]) -> Value {
+    let mode = format!("bench {mode}");
+    let printed = system.ask(&[&[mode.as_str()], args].concat()).await;
+    serde_json::from_str(&printed).unwrap_or_else(|_| panic!("no report: {printed}"))
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("no count: {value}"))
+}
+
+/// Everything that went out was accepted and reached `members` sessions, in order.
+fn assert_all_arrived(run: &Value, sent: u64, members: u64) {
+    let counts =
+        ["sent", "accepted", "delivered", "unanswered", "undelivered", "out_of_order"].map(|key| count(&run[key]));
+    assert_eq!(counts, [sent, sent, sent * members, 0, 0, 0], "{run}");
+    for empty in ["refused", "ended"] {
+        assert_eq!(run[empty], Value::Object(serde_json::Map::new()), "{run}");
+    }
+    assert!(
+        run["frames_per_read"].as_f64().unwrap() >= 1.0 && run["writes_per_delivery"].as_f64().unwrap() > 0.0,
+        "{run}"
+    );
+    for server in ["natter", "nats", "redis", "clickhouse"] {
+        assert!(run["servers"]["cpu_seconds"][server].is_f64(), "{server}: {run}");
+    }
+    for view in run["views"].as_array().unwrap() {
+        assert!(view["caught_up_after_seconds"].is_f64(), "{run}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mode_counts_right() {
+    let outer = tempfile::tempdir().unwrap();
+    let system = Process::up(&outer.path().join("data")).await;
+    let written = [sockets(&system).await, room(&system).await, history(&system).await];
+    idle(&system).await;
+    connect(&system).await;
+    // What the reports call accepted is what there is.
+    in_history(&system, usize::try_from(written.iter().sum::<u64>()).unwrap()).await;
+    assert!(system.term().await.success());
+}
+
+async fn sockets(system: &Process) -> u64 {
+    let report = report(system, "sockets", &[&SHORT[..], &["--sessions", "4", "--rate", "100,200"]].concat()).await;
+    let machine = &report["machine"];
+    assert_eq!(
+        (&report["mode"], &machine["fsync"], count(&machine["partitions"])),
+        (&"sockets".into(), &"always".into(), 4)
+    );
+    let backends: Vec<_> =
+        machine["backends"].as_array().unwrap().iter().map(|named| named[0].as_str().unwrap()).collect();
+    assert_eq!(backends, ["nats", "redis", "clickhouse"]);
+    let [one, other] = report["runs"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    for (run, rate) in [(one, 100), (other, 200)] {
+        assert_all_arrived(run, 2 * rate, 2);
+        // Half of them are measured, each at its sender and at its peer.
+        assert_eq!([&run["answered"], &run["delivery"]].map(|measured| count(&measured["count"])), [rate, rate]);
+        assert!(run["bare"]["frames_per_second"].as_f64().unwrap() > 0.0, "{run}");
+    }
+    let odd = system.run(&["bench sockets", "--sessions", "3"]).await;
+    assert!(!odd.status.success() && String::from_utf8_lossy(&odd.stderr).contains("no pairs"), "{odd:?}");
+    600
+}
+
+async fn room(system: &Process) -> u64 {
+    let args = ["--members", "5", "--look", "2", "--rate", "50"];
+    let report = report(system, "room", &[&SHORT[..], &args].concat()).await;
+    let run = &report["runs"][0];
+    assert_all_arrived(run, 100, 5);
+    assert_eq!((count(&run["looked"]), count(&run["answered"]["count"])), (2, 50));
+    // The two that look do not count what they wrote themselves, a fifth each.
+    assert_eq!(count(&run["delivery"]["count"]), 80);
+    assert!(run["gateway_micros_per_delivery"].is_f64() && run["ratio_to_bare"].as_f64().unwrap() > 0.0, "{run}");
+    100
+}
+
+async fn history(system: &Process) -> u64 {
+    let args = ["--messages", "1000", "--limit", "20", "--reads", "40", "--rate", "50", "--sessions", "2"];
+    let report = report(system, "history", &[&SHORT[..], &args].concat()).await;
+    let run = &report["runs"][0];
+    assert_eq!((&run["wrong"], count(&run["missing"])), (&Value::Object(serde_json::Map::new()), 0), "{run}");
+    assert_eq!([&run["newest"], &run["deep"]].map(|measured| count(&measured["count"])), [20, 20]);
+    assert_all_arrived(&run["writes"], 100, 2);
+    1100
+}
+
+async fn idle(system: &Process) {
+    let report = report(system, "idle", &["--json", "--sessions", "30", "--seconds", "1"]).await;
+    let run = &report["runs"][0];
+    assert_eq!((count(&run["sessions"]), count(&run["open_at_end"])), (30, 30), "{run}");
+    assert!(count(&run["resident_bytes_before"]) > 0, "{run}");
+}
+
+async fn connect(system: &Process) {
+    let args = ["--users", "7", "--at-once", "4", "--rate", "0,50"];
+    let report = report(system, "connect", &[&SHORT[..], &args].concat()).await;
+    let [taken, paced] = report["runs"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert!(count(&taken["opening"]["count"]) > 0 && count(&taken["opened"]) > 0, "{taken}");
+    assert_eq!((count(&paced["opened"]), count(&paced["opening"]["count"])), (100, 50), "{paced}");
+    for run in [taken, paced] {
+        assert_eq!(run["failed"], Value::Object(serde_json::Map::new()), "{run}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pipeline_counts_right() {
+    let outer = tempfile::tempdir().unwrap();
+    let args = ["--gateways", "2", "--partitions", "2", "--projections", "on", "--bare", "--conversations", "8"];
+    let output = Command::new(env!("CARGO_BIN_EXE_natter"))
+        .args(["bench", "pipeline", "--rate", "500", "--window", "100"])
+        .args(SHORT)
+        .args(args)
+        .current_dir(outer.path())
+        .env("TMPDIR", outer.path())
+        .output();
+    let output = output.await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [bare, decided] = report["runs"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!((&bare["bare"], &decided["bare"], &decided["projections"]), (&true.into(), &false.into(), &true.into()));
+    for run in [bare, decided] {
+        let [paced, taken] = run["loads"].as_array().unwrap().as_slice() else { panic!("{run}") };
+        assert_eq!((count(&paced["sent"]), count(&paced["answered"]["count"])), (1000, 500), "{paced}");
+        assert!(count(&taken["sent"]) > 100 && taken["records_per_second"].as_f64().unwrap() > 0.0, "{taken}");
+        for load in [paced, taken] {
+            assert_eq!(["unanswered", "rejected"].map(|key| count(&load[key])), [0, 0], "{load}");
+            assert!(load["records_per_command_batch"].as_f64().unwrap() >= 1.0, "{load}");
+        }
+    }
+    let batch = |run: &Value| run["loads"][1]["records_per_outcome_batch"].as_f64().unwrap();
+    assert!(batch(bare) == 0.0 && batch(decided) >= 1.0, "only one of them decides");
+    assert!(decided["ratio_to_bare"].as_f64().unwrap() > 0.0);
+    // Servers and data are gone.
+    assert_eq!(std::fs::read_dir(outer.path()).unwrap().count(), 0);
+}
