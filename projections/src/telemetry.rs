@@ -7,14 +7,13 @@ use metrics::{
 };
 use natter_nats::Stored;
 
-/// Outcomes in the log that the view has not applied.
-pub const LAG_RECORDS: &str = "natter_projector_lag_records";
-/// Age of the oldest batch that waits.
-pub const LAG_SECONDS: &str = "natter_projector_lag_seconds";
+const LAG_RECORDS: &str = "natter_projector_lag_records";
+const LAG_SECONDS: &str = "natter_projector_lag_seconds";
 const WATERMARK: &str = "natter_projector_watermark_sequence";
 const STOPPED: &str = "natter_projector_stopped_partitions";
 const BATCHES: &str = "natter_projector_batches_total";
-const RECORDS: &str = "natter_projector_records_total";
+/// Outcomes applied, by `view` and `partition`.
+pub const RECORDS: &str = "natter_projector_records_total";
 const MOVED: &str = "natter_projector_moved_total";
 const RETRIES: &str = "natter_projector_retries_total";
 const STEP: &str = "natter_projector_step_records";

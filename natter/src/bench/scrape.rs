@@ -19,14 +19,6 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether there is anything to ask.
-    pub const fn tells(&self) -> bool {
-        match self {
-            Self::Addresses(addresses) => !addresses.is_empty(),
-            Self::Own(_) => true,
-        }
-    }
-
     /// The metrics of this moment.
     ///
     /// # Errors
@@ -52,27 +44,22 @@ impl Scrape {
         Self(text)
     }
 
-    /// The sum of a metric over all its labels that contain `label`.
-    pub fn sum(&self, name: &str, label: &str) -> f64 {
-        self.values(name, label).sum()
-    }
-
-    /// The largest value of a metric among its labels that contain `label`.
-    pub fn max(&self, name: &str, label: &str) -> f64 {
-        self.values(name, label).fold(0.0, f64::max)
+    /// The sum of a metric over all its labels that contain these.
+    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        self.values(name, labels).sum()
     }
 
     /// How much a counter has grown since `before`.
-    pub fn grown(&self, before: &Self, name: &str, label: &str) -> f64 {
-        self.sum(name, label) - before.sum(name, label)
+    pub fn grown(&self, before: &Self, name: &str, labels: &[&str]) -> f64 {
+        self.sum(name, labels) - before.sum(name, labels)
     }
 
-    fn values<'s>(&'s self, name: &'s str, label: &'s str) -> impl Iterator<Item = f64> + 's {
+    fn values<'s>(&'s self, name: &'s str, wanted: &'s [&str]) -> impl Iterator<Item = f64> + 's {
         self.0.lines().filter_map(move |line| {
             let (series, value) = line.rsplit_once(' ')?;
             let labels = series.strip_prefix(name)?;
             let is_it = labels.is_empty() || labels.starts_with('{');
-            (is_it && labels.contains(label)).then(|| value.parse().ok()).flatten()
+            (is_it && wanted.iter().all(|label| labels.contains(label))).then(|| value.parse().ok()).flatten()
         })
     }
 }
@@ -86,9 +73,9 @@ mod tests {
         let text = "# HELP a b\na{view=\"redis\",partition=\"0\"} 2\na{view=\"redis\",partition=\"1\"} 5\na{view=\"clickhouse\"} 1\nab 9\nc 4\n";
         let scrape = Scrape::rendered(text.to_owned());
         let sums =
-            [("a", "view=\"redis\""), ("a", ""), ("c", ""), ("none", "")].map(|(name, label)| scrape.sum(name, label));
+            [scrape.sum("a", &["view=\"redis\""]), scrape.sum("a", &[]), scrape.sum("c", &[]), scrape.sum("none", &[])];
         assert_eq!(sums.map(|sum| sum.to_string()), ["7", "8", "4", "0"]);
-        assert_eq!(scrape.max("a", "redis").to_string(), "5");
-        assert_eq!(scrape.grown(&Scrape::rendered("c 1".into()), "c", "").to_string(), "3");
+        assert_eq!(scrape.sum("a", &["view=\"redis\"", "partition=\"1\""]).to_string(), "5");
+        assert_eq!(scrape.grown(&Scrape::rendered("c 1".into()), "c", &[]).to_string(), "3");
     }
 }

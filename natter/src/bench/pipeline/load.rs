@@ -127,7 +127,7 @@ impl Bench {
         let answers = Arc::clone(self.gateways.answers());
         answers.begin();
         let (answered_before, all_before) = (answers.count(), self.source.now().await?);
-        let watch = self.projections.then(|| Watch::start(self.source.clone()));
+        let watch = if self.projections { Some(Watch::start(self.source.clone()).await?) } else { None };
         let sending = self.start_sending(pace, schedule.clone())?;
         sleep_until(schedule.measured_from()).await;
         let before = self.moment().await?;
@@ -248,7 +248,7 @@ fn figures(before: &Moment, after: &Moment, generator: Duration, answered: Perce
     let records = after.answered - before.answered;
     let servers = after.usage.since(&before.usage, seconds).less(OWN, generator);
     let mean = |metric: &str| {
-        let grown = |part| after.scrape.grown(&before.scrape, &format!("{metric}_{part}"), "");
+        let grown = |part| after.scrape.grown(&before.scrape, &format!("{metric}_{part}"), &[]);
         if grown("count") > 0.0 { grown("sum") / grown("count") } else { 0.0 }
     };
     Load {
@@ -271,6 +271,6 @@ fn figures(before: &Moment, after: &Moment, generator: Duration, answered: Perce
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
 fn rejected(before: &Scrape, after: &Scrape) -> u64 {
-    let grown = |label| after.grown(before, COMMANDS, label);
-    (grown("") - grown("outcome=\"accepted\"")).max(0.0).round() as u64
+    let grown = |labels: &[&str]| after.grown(before, COMMANDS, labels);
+    (grown(&[]) - grown(&["outcome=\"accepted\""])).max(0.0).round() as u64
 }

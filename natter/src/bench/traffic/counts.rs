@@ -208,7 +208,7 @@ impl Flow {
         let delivered = counts.delivered.load(Ordering::Relaxed);
         let servers = after.usage.since(&before.usage, seconds);
         let (deliveries, writes) =
-            (after.scrape.grown(&before.scrape, DELIVERIES, ""), after.scrape.grown(&before.scrape, WRITES, ""));
+            (after.scrape.grown(&before.scrape, DELIVERIES, &[]), after.scrape.grown(&before.scrape, WRITES, &[]));
         Self {
             rate: plan.rate,
             members: plan.members,

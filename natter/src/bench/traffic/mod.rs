@@ -77,7 +77,7 @@ pub async fn run(system: &System, seats: Vec<Seat>, plan: &Plan) -> anyhow::Resu
         ears.spawn(ear.listen(client, stop.clone()));
     }
     let sending = start_sending(lines, schedule.clone(), plan.text_bytes)?;
-    let watch = Watch::start(system.metrics.clone());
+    let watch = Watch::start(system.metrics.clone()).await?;
     sleep_until(schedule.measured_from()).await;
     let before = Moment::now(system, &counts).await?;
     sleep_until(schedule.end()).await;
