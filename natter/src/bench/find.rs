@@ -1,13 +1,43 @@
-//! Looks for the highest rate that is sustained: doubles until one is not, then halves what lies between.
+//! Runs a load at several rates, or looks for the highest that is sustained: doubles until one is not, then halves what lies
+//! between.
+
+use anyhow::Context;
 
 /// A rate is known well enough when the next one lies within a sixteenth of it.
 const CLOSE: u64 = 16;
 /// More would be a system that takes everything.
 const TRIES_MAX: u32 = 14;
 
+/// Runs at each of `rates`; or with `find`, from the first of them on, until the highest is known that `is_sustained`. Gives all
+/// runs, and that rate (0: none was, or nobody looked).
+///
+/// # Errors
+/// A run fails, or there is no rate.
+pub async fn over<R>(
+    rates: &[u64],
+    find: bool,
+    is_sustained: impl Fn(&R) -> bool,
+    run: impl AsyncFn(u64) -> anyhow::Result<R>,
+) -> anyhow::Result<(Vec<R>, u64)> {
+    let mut runs = Vec::new();
+    if !find {
+        for rate in rates {
+            runs.push(run(*rate).await?);
+        }
+        return Ok((runs, 0));
+    }
+    let mut search = Search::from(*rates.first().context("a rate to begin with")?);
+    while let Some(rate) = search.next_rate() {
+        let one = run(rate).await?;
+        search.tried(is_sustained(&one));
+        runs.push(one);
+    }
+    Ok((runs, search.good))
+}
+
 /// The search.
 #[derive(Debug, Clone, Copy)]
-pub struct Search {
+struct Search {
     good: u64,
     bad: Option<u64>,
     next: u64,
@@ -16,18 +46,18 @@ pub struct Search {
 
 impl Search {
     /// Begins with this rate.
-    pub const fn from(rate: u64) -> Self {
+    const fn from(rate: u64) -> Self {
         Self { good: 0, bad: None, next: rate, tries: 0 }
     }
 
     /// The rate to try; `None`: it is found.
-    pub fn next_rate(&self) -> Option<u64> {
+    fn next_rate(&self) -> Option<u64> {
         let found = self.bad.is_some_and(|bad| bad - self.good <= (self.good / CLOSE).max(1));
         (!found && self.tries < TRIES_MAX && self.next > 0).then_some(self.next)
     }
 
     /// How that went.
-    pub fn tried(&mut self, is_sustained: bool) {
+    fn tried(&mut self, is_sustained: bool) {
         self.tries += 1;
         if is_sustained {
             self.good = self.good.max(self.next);
@@ -35,11 +65,6 @@ impl Search {
             self.bad = Some(self.next);
         }
         self.next = self.bad.map_or(self.good * 2, |bad| u64::midpoint(self.good, bad));
-    }
-
-    /// The highest rate that was sustained; 0: none.
-    pub const fn found(&self) -> u64 {
-        self.good
     }
 }
 
@@ -52,7 +77,7 @@ mod tests {
         while let Some(rate) = search.next_rate() {
             search.tried(rate <= limit);
         }
-        (search.found(), search.tries)
+        (search.good, search.tries)
     }
 
     #[test]

@@ -42,21 +42,12 @@ pub async fn room(args: &Room) -> anyhow::Result<Report<Run>> {
     let system = Arc::new(System::of(&args.against).await?);
     let users = users("room", args.members);
     let conversation = make(&system, &users).await?;
-    let mut runs = Vec::new();
     let bench = Bench { system: &system, args, users: &users, conversation: &conversation };
-    if args.find {
-        let from = *args.rate.first().context("a rate to begin with")?;
-        let mut found = find::Search::from(from);
-        while let Some(rate) = found.next_rate() {
-            let run = bench.run(rate).await?;
-            found.tried(run.is_sustained);
-            runs.push(run);
-        }
-        runs.push(bench.run(2 * found.found().max(1)).await?);
-    } else {
-        for rate in &args.rate {
-            runs.push(bench.run(*rate).await?);
-        }
+    let run = async |rate| bench.run(rate).await;
+    let (mut runs, found) = find::over(&args.rate, args.find, |run: &Run| run.is_sustained, run).await?;
+    if found > 0 {
+        // Past saturation nothing may collapse.
+        runs.push(bench.run(2 * found).await?);
     }
     Ok(Report { mode: "room", machine: system.machine().await?, runs })
 }

@@ -40,20 +40,9 @@ pub struct Run {
 pub async fn sockets(args: &Sockets) -> anyhow::Result<Report<Run>> {
     ensure!(args.sessions >= 2 && args.sessions.is_multiple_of(2), "{} sessions make no pairs", args.sessions);
     let system = Arc::new(System::of(&args.against).await?);
-    let mut runs = Vec::new();
-    if args.find {
-        let from = *args.rate.first().context("a rate to begin with")?;
-        let mut found = find::Search::from(from);
-        while let Some(rate) = found.next_rate() {
-            let run = run(&system, args, rate).await?;
-            found.tried(run.is_sustained);
-            runs.push(run);
-        }
-    } else {
-        for rate in &args.rate {
-            runs.push(run(&system, args, *rate).await?);
-        }
-    }
+    let (runs, _) =
+        find::over(&args.rate, args.find, |run: &Run| run.is_sustained, async |rate| run(&system, args, rate).await)
+            .await?;
     Ok(Report { mode: "sockets", machine: system.machine().await?, runs })
 }
 
