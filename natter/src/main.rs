@@ -9,6 +9,9 @@ use natter::cli::{self, Cli, Command};
 use natter::config::ConfigError;
 use natter::{answers, engine, roles, service, telemetry, up};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// sysexits.h: the command was used incorrectly.
 const EXIT_USAGE: u8 = 64;
 

@@ -22,7 +22,7 @@ use crate::space::FREE_SHARE_MIN;
 
 const RETRY_MAX: Duration = Duration::from_millis(PUBLISH_RETRY_MS_MAX);
 /// A partition waits at most so long for its turn: one that gets no acknowledgement must not hold up the others.
-const TURN_WAIT_MAX: Duration = Duration::from_millis(2);
+const TURN_WAIT_MAX: Duration = Duration::from_millis(10);
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often those who waited too long are looked for; a publisher without a connection looks for one as often.
 const TICK: Duration = Duration::from_millis(500);
