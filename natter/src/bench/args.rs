@@ -193,8 +193,8 @@ pub struct Pipeline {
     #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u64).range(1..))]
     pub window: u64,
     /// When the broker syncs what it acknowledges to disk.
-    #[arg(long, value_enum, default_value_t = Sync::Always)]
-    pub sync: Sync,
+    #[arg(long, value_enum, default_value_t = SyncWhen::Always)]
+    pub sync: SyncWhen,
     /// Beside each cell, the same without decisions: an echo in the processor's place.
     #[arg(long)]
     pub bare: bool,
@@ -220,7 +220,7 @@ pub enum Switch {
 
 /// When the broker syncs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Sync {
+pub enum SyncWhen {
     /// Before each acknowledgement, as Natter ships it.
     Always,
     /// Every two minutes, the broker's own default: a power cut loses what was acknowledged.

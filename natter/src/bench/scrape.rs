@@ -54,7 +54,7 @@ impl Scrape {
         self.sum(name, labels) - before.sum(name, labels)
     }
 
-    fn values<'s>(&'s self, name: &'s str, wanted: &'s [&str]) -> impl Iterator<Item = f64> + 's {
+    fn values<'s>(&'s self, name: &'s str, wanted: &'s [&'s str]) -> impl Iterator<Item = f64> + 's {
         self.0.lines().filter_map(move |line| {
             let (series, value) = line.rsplit_once(' ')?;
             let labels = series.strip_prefix(name)?;

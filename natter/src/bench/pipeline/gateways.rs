@@ -1,7 +1,7 @@
 //! Gateways without an edge: each has a connection, a publisher, and a live feed of every partition.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use natter_nats::{Answer, LiveFeed, LiveItem, LiveStart, Publisher, Waiter};
 use natter_schemas::codec::OutcomeBatch;
@@ -40,7 +40,7 @@ pub struct Gateways {
 #[derive(Default)]
 pub struct Answers {
     count: AtomicU64,
-    latency: std::sync::Mutex<Arc<Latencies>>,
+    latency: Mutex<Arc<Latencies>>,
 }
 
 impl Gateways {
@@ -112,8 +112,8 @@ impl Answers {
         self.latency().percentiles()
     }
 
-    fn latency(&self) -> std::sync::MutexGuard<'_, Arc<Latencies>> {
-        self.latency.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn latency(&self) -> MutexGuard<'_, Arc<Latencies>> {
+        self.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims who waits, as a gateway does; what was decided is counted where it is decided.

@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backends::{self, Backend, Backends, Given};
-use crate::bench::args::Sync;
+use crate::bench::args::SyncWhen;
 use crate::bench::system;
 use crate::config::{Config, Secret};
 use crate::{connect, roles, up};
@@ -41,7 +41,7 @@ impl Servers {
     ///
     /// # Errors
     /// They cannot be had.
-    pub async fn start(partitions: u16, with_history: bool, sync: Sync) -> anyhow::Result<Self> {
+    pub async fn start(partitions: u16, with_history: bool, sync: SyncWhen) -> anyhow::Result<Self> {
         let folder = up::temporary_folder()?;
         let mut which = vec![Backend::Nats, Backend::Redis];
         which.extend(with_history.then_some(Backend::ClickHouse));
@@ -52,8 +52,8 @@ impl Servers {
             given: Given::default(),
             partitions,
             fsync: match sync {
-                Sync::Always => Fsync::Always,
-                Sync::Default => Fsync::BrokersDefault,
+                SyncWhen::Always => Fsync::Always,
+                SyncWhen::Default => Fsync::BrokersDefault,
             },
             notify: Arc::new(|notice| tracing::debug!("{notice}")),
         };
@@ -172,9 +172,9 @@ impl Roles {
 }
 
 /// In the report's words.
-pub const fn fsync(sync: Sync) -> &'static str {
+pub const fn fsync(sync: SyncWhen) -> &'static str {
     match sync {
-        Sync::Always => "always",
-        Sync::Default => "every 2 minutes (the broker's default)",
+        SyncWhen::Always => "always",
+        SyncWhen::Default => "every 2 minutes (the broker's default)",
     }
 }

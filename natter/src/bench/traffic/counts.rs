@@ -262,6 +262,7 @@ impl Flow {
     }
 
     /// The lines above the tables.
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     fn lines(&self) -> Vec<String> {
         let map = |map: &BTreeMap<String, u64>| match map.len() {
             0 => "none".to_owned(),

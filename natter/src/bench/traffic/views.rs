@@ -23,7 +23,7 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(30);
 const CATCH_UP_LOOK: Duration = Duration::from_millis(100);
 
 /// How far a view was behind.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct View {
     /// `redis` or `clickhouse`.
     pub view: &'static str,
@@ -41,15 +41,7 @@ pub struct View {
 
 impl View {
     fn new(view: &'static str) -> Self {
-        let zero = 0.0;
-        Self {
-            view,
-            records_max: zero,
-            seconds_max: zero,
-            records_at_end: zero,
-            seconds_at_end: zero,
-            caught_up_after_seconds: None,
-        }
+        Self { view, ..Self::default() }
     }
 
     /// Whether it kept up.
