@@ -18,6 +18,7 @@ use crate::auth::Identity;
 use crate::frames::write;
 use crate::handle::SessionHandle;
 use crate::load::{Load, OnItsWay};
+use crate::rooms::Recipient as _;
 use crate::telemetry::{self, Meters};
 
 /// Stands in for the `ref` of a cursor without one; no answer or event shows it.
@@ -74,6 +75,7 @@ impl Commands {
         if let Err(error) = self.send(command, to, &session.load) {
             count_rejected(error.code, ids.len());
             for id in ids {
+                // Written by the session's own task, which is what submits.
                 session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
             }
         }
@@ -133,8 +135,10 @@ enum To {
     Request(oneshot::Sender<Result<Answer, ErrorBody>>),
 }
 
-impl Waiter for Waiting {
-    fn answer(self, outcome: Outcome) {
+impl Waiting {
+    /// Answers a request, or queues the answer for a session, which is given back where the answer is to be written
+    /// ([`Outbox::queue`](crate::outbox::Outbox::queue)).
+    pub fn told(self, outcome: Outcome) -> Option<Arc<SessionHandle>> {
         let answer = match outcome {
             Outcome::Outcome(placed) => answer_of(&placed),
             Outcome::Unsent => Err(ErrorBody::new(ErrorCode::Unavailable, "the log is away; nothing was stored")),
@@ -149,24 +153,37 @@ impl Waiter for Waiting {
             Ok(_) => self.meters.accepted.increment(count as u64),
             Err(error) => count_rejected(error.code, count),
         }
-        self.to.answer(answer);
+        self.to.told(answer)
+    }
+}
+
+impl Waiter for Waiting {
+    fn answer(self, outcome: Outcome) {
+        if let Some(session) = self.told(outcome) {
+            session.flush();
+        }
     }
 }
 
 impl To {
-    fn answer(self, answer: Result<Answer, ErrorBody>) {
+    fn told(self, answer: Result<Answer, ErrorBody>) -> Option<Arc<SessionHandle>> {
         match self {
             Self::Session(session, ids) => {
+                let mut first = false;
                 for id in ids {
                     let reply = match answer.clone() {
                         Ok(ok) => Reply::Ok { id, ok },
                         Err(error) => Reply::Error { id: Some(id), error },
                     };
-                    session.answered(write::json(&reply));
+                    first |= session.answered(write::json(&reply));
                 }
+                first.then_some(session)
             }
-            // Who no longer listens has gone away.
-            Self::Request(to) => drop(to.send(answer)),
+            Self::Request(to) => {
+                // Who no longer listens has gone away.
+                to.send(answer).ok();
+                None
+            }
         }
     }
 }

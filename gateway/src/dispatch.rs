@@ -13,6 +13,7 @@ use natter_schemas::position::Position;
 use natter_schemas::signal::PlacedSignal;
 use natter_schemas::wire::client::Signal;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 
 use crate::commands::Waiting;
 use crate::handle::SessionHandle;
@@ -21,6 +22,8 @@ use crate::telemetry::Meters;
 
 /// Requests that wait for one partition's task; sessions that open or close wait their turn, signals are dropped.
 const REQUESTS_MAX: usize = 1024;
+/// Sessions that are written to in one turn, some 0.5 ms: then other tasks get theirs, and answers go before what is left.
+const TURN_SESSIONS: usize = 64;
 
 /// The tasks of all partitions, as sessions reach them.
 #[derive(Debug, Clone)]
@@ -162,7 +165,7 @@ impl Dispatcher {
     ) -> Result<(), LogError> {
         let ended = loop {
             tokio::select! {
-                item = live.recv() => {
+                item = live.recv(), if !self.rooms.is_full() => {
                     let item = item.ok_or_else(|| LogError::Transient("the live feed has ended".into()));
                     if let Err(error) = item.and_then(|item| self.item(item)) {
                         break Err(error);
@@ -176,7 +179,9 @@ impl Dispatcher {
                     let delivered: usize = signals.iter().map(|signal| self.rooms.signal(signal)).sum();
                     self.meters.signals.increment(delivered as u64);
                 }
+                () = yield_now(), if self.rooms.has_turn() => {}
             }
+            self.rooms.turn(TURN_SESSIONS);
         };
         self.rooms.close_all(CloseCode::Unavailable);
         ended
@@ -232,8 +237,8 @@ impl Dispatcher {
             if let Some(event) = placed.event().filter(|_| routed) {
                 delivered += self.rooms.event(&event);
             }
-            if let Some(waiter) = waiter {
-                waiter.answer(Answer::Outcome(placed));
+            if let Some(session) = waiter.and_then(|waiter| waiter.told(Answer::Outcome(placed))) {
+                self.rooms.write_soon(session);
             }
         }
         // Fewer outcomes than commands: cannot be, but nobody waits for ever.

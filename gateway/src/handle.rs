@@ -1,16 +1,19 @@
 //! What the other tasks know of a session: whose it is, where its frames go, how much it waits for.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use natter_schemas::error::CloseCode;
 use natter_schemas::names::{Tenant, UserId};
 use natter_schemas::slot::user_hash;
+use tokio::net::TcpStream;
 
 use crate::auth::Identity;
 use crate::load::Load;
 use crate::outbox::Outbox;
 use crate::rooms::Recipient;
+use crate::telemetry::Meters;
 
 /// One session, as seen from outside its task.
 #[derive(Debug)]
@@ -19,17 +22,21 @@ pub struct SessionHandle {
     identity: Identity,
     user_hash: u64,
     unanswered: AtomicUsize,
+    counts: AtomicBool,
     /// Its tenant's.
     pub load: Load,
-    /// What waits to be written.
+    /// Where its frames go.
     pub outbox: Outbox,
 }
 
 impl SessionHandle {
-    /// A session that has not been opened.
-    pub fn new(id: u64, identity: Identity, load: Load) -> Self {
+    /// A session on `socket` that has not been opened.
+    pub fn new(id: u64, identity: Identity, load: Load, socket: Arc<TcpStream>, meters: Arc<Meters>) -> Self {
         let user_hash = user_hash(&identity.tenant, &identity.user);
-        Self { id, identity, user_hash, unanswered: AtomicUsize::new(0), load, outbox: Outbox::default() }
+        // A service that was stopped is read from again when enough is answered.
+        let counts = AtomicBool::new(identity.service);
+        let outbox = Outbox::new(socket, meters);
+        Self { id, identity, user_hash, unanswered: AtomicUsize::new(0), counts, load, outbox }
     }
 
     /// Whose it is.
@@ -39,18 +46,27 @@ impl SessionHandle {
 
     /// Commands on their way.
     pub fn unanswered(&self) -> usize {
-        self.unanswered.load(Ordering::Acquire)
+        self.unanswered.load(Ordering::SeqCst)
     }
 
     /// `count` commands are on their way.
     pub fn submitted(&self, count: usize) {
-        self.unanswered.fetch_add(count, Ordering::AcqRel);
+        self.unanswered.fetch_add(count, Ordering::SeqCst);
     }
 
-    /// One of them is answered with this frame. Who wakes up for the frame sees the count.
-    pub fn answered(&self, reply: Bytes) {
-        self.unanswered.fetch_sub(1, Ordering::AcqRel);
-        self.outbox.push(reply);
+    /// From here on the session's task is woken by every answer: it waits for them. Look at [`Self::unanswered`] after it.
+    pub fn count_answers(&self) {
+        self.counts.store(true, Ordering::SeqCst);
+    }
+
+    /// One command is answered with this frame, which is queued: `true` as in [`Outbox::queue`].
+    pub fn answered(&self, reply: Bytes) -> bool {
+        let first = self.outbox.queue(reply);
+        self.unanswered.fetch_sub(1, Ordering::SeqCst);
+        if self.counts.load(Ordering::SeqCst) {
+            self.outbox.wake();
+        }
+        first
     }
 }
 
@@ -67,8 +83,16 @@ impl Recipient for SessionHandle {
         self.identity.tenant == *tenant && self.identity.user == *user
     }
 
-    fn deliver(&self, frame: Bytes) {
-        self.outbox.push(frame);
+    fn queue(&self, frames: Bytes) -> bool {
+        self.outbox.queue(frames)
+    }
+
+    fn hand(&self, chunk: &Bytes, from: usize) {
+        self.outbox.hand(chunk, from);
+    }
+
+    fn flush(&self) {
+        self.outbox.flush();
     }
 
     fn close(&self, code: CloseCode) {

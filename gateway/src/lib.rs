@@ -14,9 +14,11 @@ mod opening;
 mod outbox;
 mod rate;
 mod rooms;
+mod segments;
 mod serve;
 mod session;
 mod socket;
+mod tape;
 pub mod telemetry;
 
 use std::sync::Arc;

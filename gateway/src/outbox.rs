@@ -1,52 +1,73 @@
-//! What waits to be written to one session: frames that are ready to send, shared with the other sessions that get them,
-//! bounded in bytes. Everything that is sent to a session goes through here, whole frame by whole frame, so nothing ever
-//! stands within another frame.
+//! The writing side of one session. Everything that is sent to it goes through here, whole frame by whole frame, so nothing
+//! ever stands within another frame.
+//!
+//! Whoever has something for a session writes it then and there, without waking the session's task: that is told only
+//! when the socket takes no more. What waits is bounded in bytes and in age; a session that falls behind is closed as slow.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use natter_schemas::error::CloseCode;
-use natter_schemas::limits::SESSION_QUEUE_BYTES_MAX;
+use natter_schemas::limits::{SESSION_BACKLOG_MS_MAX, SESSION_QUEUE_BYTES_MAX};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::frames::write;
+use crate::segments::Segments;
+use crate::telemetry::Meters;
 
-/// Frames of one write at most (the kernel takes up to 1,024 pieces).
-const WRITE_FRAMES_MAX: usize = 64;
-/// A queue that was once long gives its memory back.
-const KEPT_CAPACITY: usize = 16;
+/// What waits at any moment has to be written within this time.
+const BACKLOG_MAX: Duration = Duration::from_millis(SESSION_BACKLOG_MS_MAX);
 
-/// The queue of one session. Any task may push; the session's own task writes, by its [`Writer`].
-#[derive(Debug, Default)]
-pub struct Outbox {
-    queue: Mutex<Queue>,
-    /// Told when there is something new to write.
-    wake: Notify,
+/// Where bytes go.
+pub trait Sink {
+    /// Writes what can be written now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`], or the connection is gone.
+    fn try_write(&self, ranges: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    frames: VecDeque<Bytes>,
-    /// Bytes in `frames` and in the writer's hands.
-    bytes: usize,
-    /// Set once: a close frame is the last in the queue.
-    closing: Option<CloseCode>,
+impl Sink for TcpStream {
+    fn try_write(&self, ranges: &[IoSlice<'_>]) -> io::Result<usize> {
+        match ranges {
+            [one] => self.try_write(one),
+            many => self.try_write_vectored(many),
+        }
+    }
+}
+
+/// The outbox of one session. Any task may write by it.
+#[derive(Debug)]
+pub struct Outbox<S = TcpStream> {
+    state: Mutex<State<S>>,
+    /// Tells the session's task that the socket takes no more, or that the session ends.
+    wake: Notify,
+    meters: Arc<Meters>,
+}
+
+#[derive(Debug)]
+struct State<S> {
+    /// `None`: the connection is gone.
+    socket: Option<Arc<S>>,
+    waiting: Segments,
     /// Nothing is written before the session has been opened.
     open: bool,
+    /// Since the socket took no more.
+    backlog: Option<Backlog>,
+    /// Set once: a close frame is the last of what waits.
+    closing: Option<CloseCode>,
 }
 
-/// The frames that a session's task is writing.
-#[derive(Debug, Default)]
-pub struct Writer {
-    frames: VecDeque<Bytes>,
-    /// How much of the first frame is written.
-    written: usize,
-    /// Bytes written since the outbox was last told.
-    done_bytes: usize,
-    /// The last frame in hand is the close frame.
-    closing: Option<CloseCode>,
+/// What waited at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Backlog {
+    since: Instant,
+    /// It is written when so many bytes are, of all that were ever.
+    until: u64,
 }
 
 /// What a write came to.
@@ -60,55 +81,96 @@ pub enum Written {
     Closed(CloseCode),
 }
 
-impl Outbox {
-    /// Appends a frame. A session that has not read [`SESSION_QUEUE_BYTES_MAX`] is closed as slow.
-    pub fn push(&self, frame: Bytes) {
-        let mut queue = self.lock();
-        if queue.closing.is_some() {
+impl<S: Sink> Outbox<S> {
+    /// An outbox that keeps everything until it is opened.
+    pub fn new(socket: Arc<S>, meters: Arc<Meters>) -> Self {
+        let state =
+            State { socket: Some(socket), waiting: Segments::default(), open: false, backlog: None, closing: None };
+        Self { state: Mutex::new(state), wake: Notify::new(), meters }
+    }
+
+    /// Appends whole frames without writing them. `true`: nothing waited before, so it is for the caller to see that they are
+    /// written ([`Self::flush`]).
+    pub fn queue(&self, frames: Bytes) -> bool {
+        let mut state = self.lock();
+        if !self.takes_more(&mut state) {
+            return false;
+        }
+        let first = state.waiting.is_empty() && state.open;
+        state.waiting.push(frames);
+        first && !state.waiting.is_empty()
+    }
+
+    /// Writes the frames behind `from` of `chunk`, which other sessions share, behind all that waits.
+    pub fn hand(&self, chunk: &Bytes, from: usize) {
+        let mut guard = self.lock();
+        if !self.takes_more(&mut guard) {
             return;
         }
-        if queue.bytes + frame.len() > SESSION_QUEUE_BYTES_MAX {
-            queue.drop_waiting();
-            queue.close(CloseCode::Slow);
-        } else {
-            queue.bytes += frame.len();
-            queue.frames.push_back(frame);
+        let state = &mut *guard;
+        let Some(socket) = state.socket.as_ref().filter(|_| state.open && state.backlog.is_none()) else {
+            return state.waiting.push(chunk.slice(from..));
+        };
+        let sent = state.waiting.send_or_push(chunk, from, |ranges| {
+            self.meters.writes.increment(1);
+            socket.try_write(ranges)
+        });
+        let written = sent.and_then(|()| self.write(state));
+        self.tell(written, guard);
+    }
+
+    /// Writes what waits, unless the socket took no more the last time: then the session's task will.
+    pub fn flush(&self) {
+        let mut guard = self.lock();
+        if guard.backlog.is_none() {
+            let written = self.write(&mut guard);
+            self.tell(written, guard);
         }
-        // Otherwise the writer has been told, or will look again when the socket takes more.
-        let wake = queue.closing.is_some() || queue.open && queue.frames.len() == 1;
-        drop(queue);
-        if wake {
-            self.wake.notify_one();
-        }
+    }
+
+    /// Writes what waits: for the session's task.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn write_all(&self) -> io::Result<Written> {
+        self.write(&mut self.lock())
     }
 
     /// Puts the session's first frame before all others and lets them go.
     pub fn open(&self, first: Bytes) {
-        let mut queue = self.lock();
-        queue.open = true;
-        queue.bytes += first.len();
-        queue.frames.push_front(first);
-        drop(queue);
-        self.wake.notify_one();
+        let mut state = self.lock();
+        state.waiting.push_front(first);
+        state.open = true;
     }
 
-    /// Ends the session after what is queued already. The first close counts.
+    /// Ends the session: a close frame behind all that waits. Only the first time counts.
     pub fn close(&self, code: CloseCode) {
-        let mut queue = self.lock();
-        if queue.closing.is_none() {
-            if !queue.open {
-                // A session that was never opened has no use for what waits.
-                queue.drop_waiting();
+        let mut state = self.lock();
+        if state.closing.is_none() {
+            if !state.open {
+                state.waiting.forget_waiting();
             }
-            queue.close(code);
+            state.close(code);
+            drop(state);
+            self.wake.notify_one();
         }
-        drop(queue);
-        self.wake.notify_one();
     }
 
-    /// Waits until something new is to be written.
+    /// Lets the connection go: nothing is written any more, whoever still knows the session.
+    pub fn detach(&self) {
+        let mut state = self.lock();
+        state.socket = None;
+        state.waiting = Segments::default();
+    }
+
+    /// Waits until the session's task has something to look at.
     pub async fn woken(&self) {
         self.wake.notified().await;
+    }
+
+    /// Has the session's task look.
+    pub fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Why the session ends, once it does.
@@ -116,88 +178,79 @@ impl Outbox {
         self.lock().closing
     }
 
-    /// Bytes that wait, those in the writer's hands included.
-    pub fn waiting_bytes(&self) -> usize {
-        self.lock().bytes
+    /// When the session is to be closed as slow, if nothing is written until then: see [`Self::close_if_slow`].
+    pub fn slow_at(&self) -> Option<Instant> {
+        let state = self.lock();
+        state.backlog.filter(|_| state.closing.is_none()).map(|backlog| backlog.since + BACKLOG_MAX)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // No code that can panic runs under this lock while the queue is half changed.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Closes the session as slow where something has waited too long.
+    pub fn close_if_slow(&self, now: Instant) {
+        let mut state = self.lock();
+        let old = state.backlog.is_some_and(|backlog| now >= backlog.since + BACKLOG_MAX);
+        if old && state.closing.is_none() {
+            self.close_as_slow(&mut state);
+        }
+    }
+
+    /// Whether the session goes on. One that has not read [`SESSION_QUEUE_BYTES_MAX`] when there is more is closed as slow.
+    fn takes_more(&self, state: &mut State<S>) -> bool {
+        if state.waiting.bytes() > SESSION_QUEUE_BYTES_MAX && state.closing.is_none() {
+            self.close_as_slow(state);
+        }
+        state.closing.is_none() && state.socket.is_some()
+    }
+
+    fn close_as_slow(&self, state: &mut State<S>) {
+        state.waiting.forget_waiting();
+        state.close(CloseCode::Slow);
+        self.wake.notify_one();
+    }
+
+    fn write(&self, state: &mut State<S>) -> io::Result<Written> {
+        let Some(socket) = &state.socket else { return Err(ErrorKind::NotConnected.into()) };
+        if !state.open && state.closing.is_none() {
+            return Ok(Written::All);
+        }
+        let all = state.waiting.write(|ranges| {
+            self.meters.writes.increment(1);
+            socket.try_write(ranges)
+        })?;
+        if all {
+            state.backlog = None;
+            return Ok(state.closing.map_or(Written::All, Written::Closed));
+        }
+        if state.backlog.is_none_or(|backlog| state.waiting.written_in_all() >= backlog.until) {
+            let until = state.waiting.written_in_all() + state.waiting.bytes() as u64;
+            state.backlog = Some(Backlog { since: Instant::now(), until });
+            #[expect(clippy::cast_precision_loss, reason = "a metric, and at most some MiB")]
+            self.meters.blocked.record(state.waiting.bytes() as f64);
+        }
+        Ok(Written::Blocked)
+    }
+
+    /// Tells the session's task what it has to go on with.
+    fn tell(&self, written: io::Result<Written>, mut state: MutexGuard<'_, State<S>>) {
+        match written {
+            Ok(Written::All) => return,
+            Ok(Written::Blocked | Written::Closed(_)) => {}
+            // Its own write says so again.
+            Err(_) => state.socket = None,
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        // No code that can panic runs under this lock while the state is half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
-    fn drop_waiting(&mut self) {
-        self.bytes -= self.frames.iter().map(Bytes::len).sum::<usize>();
-        self.frames.clear();
-    }
-
+impl<S> State<S> {
     fn close(&mut self, code: CloseCode) {
-        let frame = write::close(code);
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
+        self.waiting.push(write::close(code));
         self.closing = Some(code);
-    }
-}
-
-impl Writer {
-    /// Hands all that waits to `send`, as many frames as possible in one vectored write each time, until everything is
-    /// written or `send` says [`ErrorKind::WouldBlock`].
-    ///
-    /// # Errors
-    /// What `send` says otherwise: the connection is gone.
-    pub fn write(
-        &mut self,
-        outbox: &Outbox,
-        mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<Written> {
-        loop {
-            if self.frames.is_empty() {
-                self.take(outbox);
-                if self.frames.is_empty() {
-                    return Ok(self.closing.map_or(Written::All, Written::Closed));
-                }
-            }
-            match self.send_once(&mut send) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => self.advance(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Written::Blocked),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Takes all that waits; the lock is not held while it is written.
-    fn take(&mut self, outbox: &Outbox) {
-        let mut queue = outbox.lock();
-        queue.bytes -= std::mem::take(&mut self.done_bytes);
-        if queue.open || queue.closing.is_some() {
-            std::mem::swap(&mut queue.frames, &mut self.frames);
-            self.closing = queue.closing;
-        }
-        if self.frames.is_empty() && self.frames.capacity() > KEPT_CAPACITY {
-            self.frames = VecDeque::new();
-        }
-    }
-
-    fn send_once(&self, send: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); WRITE_FRAMES_MAX];
-        let mut skip = self.written;
-        for (slot, frame) in slices.iter_mut().zip(&self.frames) {
-            *slot = IoSlice::new(&frame[std::mem::take(&mut skip)..]);
-        }
-        send(&slices[..self.frames.len().min(WRITE_FRAMES_MAX)])
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.written += count;
-        self.done_bytes += count;
-        while let Some(first) = self.frames.front().filter(|first| first.len() <= self.written) {
-            self.written -= first.len();
-            self.frames.pop_front();
-        }
     }
 }
 
@@ -205,86 +258,194 @@ impl Writer {
 mod tests {
     use super::*;
 
-    /// A socket that takes `room` bytes and then blocks.
-    fn socket(sent: &mut Vec<u8>, room: usize) -> impl FnMut(&[IoSlice<'_>]) -> io::Result<usize> {
-        let end = sent.len() + room;
-        move |slices| {
+    /// A socket that takes so many bytes and then blocks.
+    #[derive(Debug, Default)]
+    struct Fake {
+        sent: Mutex<Vec<u8>>,
+        room: Mutex<usize>,
+        gone: Mutex<bool>,
+        writes: Mutex<usize>,
+    }
+
+    impl Sink for Fake {
+        fn try_write(&self, ranges: &[IoSlice<'_>]) -> io::Result<usize> {
+            if *self.gone.lock().unwrap() {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            *self.writes.lock().unwrap() += 1;
+            let (mut sent, mut room) = (self.sent.lock().unwrap(), self.room.lock().unwrap());
             let before = sent.len();
-            for slice in slices {
-                let take = slice.len().min(end - sent.len());
-                sent.extend_from_slice(&slice[..take]);
+            for range in ranges {
+                let take = range.len().min(*room);
+                sent.extend_from_slice(&range[..take]);
+                *room -= take;
             }
             if sent.len() == before { Err(ErrorKind::WouldBlock.into()) } else { Ok(sent.len() - before) }
         }
     }
 
-    fn opened() -> Outbox {
-        let outbox = Outbox::default();
-        outbox.open(Bytes::from_static(b"<opened>"));
-        outbox
+    struct World {
+        socket: Arc<Fake>,
+        outbox: Outbox<Fake>,
+    }
+
+    impl World {
+        fn with_room(room: usize) -> Self {
+            let socket = Arc::new(Fake { room: Mutex::new(room), ..Fake::default() });
+            Self { outbox: Outbox::new(Arc::clone(&socket), Arc::default()), socket }
+        }
+
+        fn opened(room: usize) -> Self {
+            let world = Self::with_room(room);
+            world.outbox.open(Bytes::from_static(b"\x81\x04open"));
+            world
+        }
+
+        fn set_room(&self, room: usize) {
+            *self.socket.room.lock().unwrap() = room;
+        }
+
+        fn sent(&self) -> Vec<u8> {
+            self.socket.sent.lock().unwrap().clone()
+        }
+
+        fn woken(&self) -> bool {
+            let mut woken = Box::pin(self.outbox.woken());
+            woken.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+        }
+
+        fn waiting(&self) -> usize {
+            self.outbox.lock().waiting.bytes()
+        }
+    }
+
+    const OPEN: &[u8] = b"\x81\x04open";
+    const EVENT: &[u8] = b"\x81\x05event";
+    const REPLY: &[u8] = b"\x81\x05reply";
+
+    fn large() -> Bytes {
+        Bytes::from([&[0x81, 127, 0, 0, 0, 0, 0, 4, 0, 0][..], &vec![b'x'; SESSION_QUEUE_BYTES_MAX / 4]].concat())
     }
 
     #[test]
     fn nothing_goes_before_the_opening_frame() {
-        let (outbox, mut writer, mut sent) = (Outbox::default(), Writer::default(), Vec::new());
-        outbox.push(Bytes::from_static(b"<event>"));
-        assert_eq!(writer.write(&outbox, socket(&mut sent, 100)).unwrap(), Written::All);
-        assert!(sent.is_empty());
-        outbox.open(Bytes::from_static(b"<opened>"));
-        assert_eq!(writer.write(&outbox, socket(&mut sent, 100)).unwrap(), Written::All);
-        assert_eq!(sent, b"<opened><event>");
+        let world = World::with_room(usize::MAX);
+        assert!(!world.outbox.queue(Bytes::from_static(REPLY)));
+        world.outbox.hand(&Bytes::from_static(EVENT), 0);
+        world.outbox.flush();
+        assert_eq!(world.outbox.write_all().unwrap(), Written::All);
+        assert!(world.sent().is_empty());
+        world.outbox.open(Bytes::from_static(OPEN));
+        assert_eq!(world.outbox.write_all().unwrap(), Written::All);
+        assert_eq!(world.sent(), [OPEN, REPLY, EVENT].concat());
+    }
+
+    #[test]
+    fn an_answer_and_an_event_go_out_in_one_write_and_wake_nobody() {
+        let world = World::opened(usize::MAX);
+        world.outbox.flush();
+        assert!(world.outbox.queue(Bytes::from_static(REPLY)), "nothing waited");
+        assert!(!world.outbox.queue(Bytes::from_static(EVENT)), "the first caller writes both");
+        world.outbox.hand(&Bytes::from_static(EVENT), 0);
+        world.outbox.flush();
+        assert_eq!(world.sent(), [OPEN, REPLY, EVENT, EVENT].concat());
+        assert_eq!((*world.socket.writes.lock().unwrap(), world.woken()), (2, false));
     }
 
     #[test]
     fn partial_writes_go_on_where_they_stopped() {
-        let (outbox, mut writer, mut sent) = (opened(), Writer::default(), Vec::new());
-        for frame in [b"<a>".as_slice(), b"<bb>", b"<ccc>"] {
-            outbox.push(Bytes::copy_from_slice(frame));
+        let world = World::opened(3);
+        world.outbox.hand(&Bytes::from_static(EVENT), 0);
+        assert!(world.woken(), "the session's task goes on");
+        world.outbox.hand(&Bytes::from([EVENT, REPLY].concat()), EVENT.len());
+        world.outbox.queue(Bytes::from_static(REPLY));
+        let writes = *world.socket.writes.lock().unwrap();
+        world.outbox.flush();
+        assert_eq!(*world.socket.writes.lock().unwrap(), writes, "only the session's task tries a full socket again");
+        while world.outbox.write_all().unwrap() == Written::Blocked {
+            world.set_room(1);
         }
-        while writer.write(&outbox, socket(&mut sent, 1)).unwrap() == Written::Blocked {}
-        assert_eq!(sent, b"<opened><a><bb><ccc>");
-        assert_eq!(outbox.waiting_bytes(), 0);
+        assert_eq!(world.sent(), [OPEN, EVENT, REPLY, REPLY].concat());
+        assert_eq!((world.waiting(), world.outbox.slow_at()), (0, None));
     }
 
     #[test]
     fn a_slow_session_is_closed_after_what_is_being_written() {
-        let (outbox, mut writer, mut sent) = (opened(), Writer::default(), Vec::new());
-        outbox.push(Bytes::from_static(b"<half>"));
-        assert_eq!(writer.write(&outbox, socket(&mut sent, 10)).unwrap(), Written::Blocked);
-        let large = Bytes::from(vec![b'x'; SESSION_QUEUE_BYTES_MAX / 4]);
-        (0..5).for_each(|_| outbox.push(large.clone()));
-        assert_eq!(outbox.closing(), Some(CloseCode::Slow));
-        assert_eq!(writer.write(&outbox, socket(&mut sent, 1000)).unwrap(), Written::Closed(CloseCode::Slow));
-        assert_eq!(sent, [b"<opened><half>".as_slice(), &write::close(CloseCode::Slow)].concat());
-        assert_eq!(outbox.waiting_bytes(), 0);
+        let world = World::opened(10);
+        world.outbox.hand(&Bytes::from_static(EVENT), 0);
+        let large = large();
+        (0..6).for_each(|_| world.outbox.hand(&large, 0));
+        assert_eq!(world.outbox.closing(), Some(CloseCode::Slow));
+        assert!(world.woken());
+        world.set_room(1000);
+        assert_eq!(world.outbox.write_all().unwrap(), Written::Closed(CloseCode::Slow));
+        assert_eq!(world.sent(), [OPEN, EVENT, &write::close(CloseCode::Slow)].concat());
+        assert!(large.is_unique(), "nothing of what it will not get is kept");
     }
 
     #[test]
     fn a_reader_that_keeps_up_is_not_slow_whatever_it_gets() {
-        let (outbox, mut writer, mut sent) = (opened(), Writer::default(), Vec::new());
-        let large = Bytes::from(vec![b'x'; SESSION_QUEUE_BYTES_MAX / 4]);
+        let world = World::opened(usize::MAX);
         for _ in 0..20 {
-            outbox.push(large.clone());
-            assert_eq!(writer.write(&outbox, socket(&mut sent, usize::MAX / 2)).unwrap(), Written::All);
+            world.outbox.queue(large());
+            world.outbox.hand(&large(), 0);
         }
+        assert_eq!((world.outbox.closing(), world.waiting()), (None, 0));
+    }
+
+    #[test]
+    fn who_does_not_read_what_waits_in_time_is_slow_however_little_it_is() {
+        let world = World::opened(0);
+        let began = Instant::now();
+        world.outbox.hand(&Bytes::from_static(EVENT), 0);
+        let slow_at = world.outbox.slow_at().unwrap();
+        assert!(slow_at >= began + BACKLOG_MAX);
+        world.outbox.queue(Bytes::from_static(REPLY));
+        world.set_room(OPEN.len());
+        assert_eq!(world.outbox.write_all().unwrap(), Written::Blocked);
+        assert_eq!(world.outbox.slow_at(), Some(slow_at), "some of what waited still does");
+        // What waited at the beginning is read, what came later is not: a new time begins.
+        world.set_room(EVENT.len());
+        assert_eq!(world.outbox.write_all().unwrap(), Written::Blocked);
+        let later = world.outbox.slow_at().unwrap();
+        assert!(later > slow_at);
+        world.outbox.close_if_slow(slow_at);
+        assert_eq!(world.outbox.closing(), None);
+        world.outbox.close_if_slow(later);
+        assert_eq!((world.outbox.closing(), world.outbox.slow_at()), (Some(CloseCode::Slow), None));
     }
 
     #[test]
     fn the_first_close_counts_and_comes_last() {
-        let (outbox, mut writer, mut sent) = (opened(), Writer::default(), Vec::new());
-        outbox.close(CloseCode::Drain);
-        outbox.close(CloseCode::Slow);
-        outbox.push(Bytes::from_static(b"<late>"));
-        assert_eq!(writer.write(&outbox, socket(&mut sent, 1000)).unwrap(), Written::Closed(CloseCode::Drain));
-        assert_eq!(sent, [b"<opened>".as_slice(), &write::close(CloseCode::Drain)].concat());
+        let world = World::opened(1000);
+        world.outbox.close(CloseCode::Drain);
+        world.outbox.close(CloseCode::Slow);
+        world.outbox.queue(Bytes::from_static(REPLY));
+        world.outbox.hand(&Bytes::from_static(EVENT), 0);
+        assert_eq!(world.outbox.write_all().unwrap(), Written::Closed(CloseCode::Drain));
+        assert_eq!(world.sent(), [OPEN, &write::close(CloseCode::Drain)].concat());
     }
 
     #[test]
     fn a_session_that_never_opened_is_only_closed() {
-        let (outbox, mut writer, mut sent) = (Outbox::default(), Writer::default(), Vec::new());
-        outbox.push(Bytes::from_static(b"<event>"));
-        outbox.close(CloseCode::Unavailable);
-        assert_eq!(writer.write(&outbox, socket(&mut sent, 1000)).unwrap(), Written::Closed(CloseCode::Unavailable));
-        assert_eq!(sent, write::close(CloseCode::Unavailable));
+        let world = World::with_room(1000);
+        world.outbox.hand(&Bytes::from_static(EVENT), 0);
+        world.outbox.close(CloseCode::Unavailable);
+        assert_eq!(world.outbox.write_all().unwrap(), Written::Closed(CloseCode::Unavailable));
+        assert_eq!(world.sent(), write::close(CloseCode::Unavailable));
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_is_told_to_the_sessions_task_and_held_by_nobody() {
+        let world = World::opened(1000);
+        *world.socket.gone.lock().unwrap() = true;
+        world.outbox.hand(&Bytes::from_static(EVENT), 0);
+        assert!(world.woken() && world.outbox.write_all().is_err());
+        assert_eq!(Arc::strong_count(&world.socket), 1);
+        let other = World::opened(1000);
+        other.outbox.detach();
+        other.outbox.hand(&Bytes::from_static(EVENT), 0);
+        assert!(!other.outbox.queue(Bytes::from_static(REPLY)));
+        assert_eq!((other.waiting(), Arc::strong_count(&other.socket)), (0, 1));
     }
 }

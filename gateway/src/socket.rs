@@ -1,10 +1,12 @@
-//! A session's task: reads its socket, carries out what [`Session::step`] says, and writes what waits in its outbox.
+//! A session's task: reads its socket and carries out what [`Session::step`] says. Who has something for the session writes it
+//! at once; this task does so with its own answers, and where the socket took no more.
 //!
 //! One task, and nothing in it holds a buffer while it waits: bytes are read into a scratch of the thread once the
 //! socket has some, and frames are written from where they lie.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use crate::frames::read::{FrameReader, Incoming};
 use crate::gateway::{Gateway, millis};
 use crate::handle::SessionHandle;
 use crate::opening;
-use crate::outbox::{Writer, Written};
+use crate::outbox::Written;
 use crate::rate::SessionRate;
 use crate::rooms::Recipient as _;
 use crate::session::{Action, Input, Session, refusal};
@@ -44,9 +46,13 @@ thread_local! {
 
 /// Serves an upgraded socket to its end. `leftover` is what the client sent right behind its handshake.
 pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, leftover: Bytes, identity: Identity) {
+    // Not kept: it holds a buffer of HTTP's, even where it is empty.
+    let mut heard = Vec::from(leftover);
     let Ok(id) = getrandom::u64() else { return };
     let opened_at = Instant::now();
-    let handle = Arc::new(SessionHandle::new(id, identity.clone(), gateway.loads.of(&identity.tenant)));
+    let (load, meters) = (gateway.loads.of(&identity.tenant), Arc::clone(&gateway.meters));
+    let stream = Arc::new(stream);
+    let handle = Arc::new(SessionHandle::new(id, identity.clone(), load, Arc::clone(&stream), meters));
     gateway.meters.sessions.increment(1.0);
     // Boxed, and gone when the session is open: a session that is idle costs as little as possible.
     match Box::pin(opening::open(&handle, &gateway.routing, &gateway.reads, gateway.config.ping_interval)).await {
@@ -65,28 +71,28 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, leftover: Bytes, id
         paused: handle.outbox.closing().is_some(),
         handle,
         reader: FrameReader::default(),
-        writer: Writer::default(),
         actions: Vec::new(),
         drain: Drain::NotYet,
         gateway,
     };
-    socket.heard(&mut leftover.to_vec());
+    socket.heard(&mut std::mem::take(&mut heard));
     let closed = socket.run().await;
     Box::pin(socket.leave()).await;
     if let Ok(code) = closed {
         metrics::counter!(telemetry::SESSIONS_CLOSED, "code" => code.name()).increment(1);
         Box::pin(socket.finish(code)).await;
+    } else {
+        socket.handle.outbox.detach();
     }
 }
 
 struct Socket {
     gateway: Arc<Gateway>,
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     handle: Arc<SessionHandle>,
     session: Session,
     rate: Option<SessionRate>,
     reader: FrameReader,
-    writer: Writer,
     actions: Vec<Action>,
     /// A service with too many unanswered commands, or a session that drains or ends, is not read from.
     paused: bool,
@@ -109,19 +115,25 @@ impl Socket {
     /// The connection is gone.
     async fn run(&mut self) -> io::Result<CloseCode> {
         let drain = self.gateway.drain.clone();
+        // Both are kept from round to round: to make them anew takes locks that all sessions share.
+        let mut draining = pin!(drain.cancelled());
+        let mut ticking = pin!(sleep_until(self.next_deadline()));
         loop {
-            let written = self.write()?;
+            self.resume();
+            let written = self.handle.outbox.write_all()?;
             if let Some(code) = self.ends(written) {
                 return Ok(code);
             }
-            self.resume();
+            let deadline = self.next_deadline();
+            if deadline < ticking.deadline() {
+                ticking.as_mut().reset(deadline);
+            }
             let interest = match (self.paused, written) {
                 (false, Written::Blocked) => Some(Interest::READABLE | Interest::WRITABLE),
                 (false, _) => Some(Interest::READABLE),
                 (true, Written::Blocked) => Some(Interest::WRITABLE),
                 (true, _) => None,
             };
-            let draining = !matches!(self.drain, Drain::NotYet);
             tokio::select! {
                 ready = self.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
                     if ready?.is_readable() && !self.paused {
@@ -129,8 +141,14 @@ impl Socket {
                     }
                 }
                 () = self.handle.outbox.woken() => {}
-                () = sleep_until(self.next_deadline()) => self.tick(),
-                () = drain.cancelled(), if !draining => self.drain = Drain::ReadUntil(Instant::now() + self.jitter()),
+                () = &mut ticking => {
+                    // It may be early: what was to be done at this time has been put off since.
+                    self.tick();
+                    ticking.as_mut().reset(self.next_deadline());
+                }
+                () = &mut draining, if matches!(self.drain, Drain::NotYet) => {
+                    self.drain = Drain::ReadUntil(Instant::now() + self.jitter());
+                }
             }
         }
     }
@@ -142,19 +160,6 @@ impl Socket {
             Written::Blocked => self.handle.outbox.closing(),
             Written::All => None,
         }
-    }
-
-    fn write(&mut self) -> io::Result<Written> {
-        let (stream, meters) = (&self.stream, &self.gateway.meters);
-        let written = self.writer.write(&self.handle.outbox, |frames| {
-            meters.writes.increment(1);
-            stream.try_write_vectored(frames)
-        })?;
-        if written == Written::Blocked {
-            #[expect(clippy::cast_precision_loss, reason = "a metric, and at most a MiB")]
-            self.gateway.meters.blocked.record(self.handle.outbox.waiting_bytes() as f64);
-        }
-        Ok(written)
     }
 
     fn read(&mut self) -> io::Result<()> {
@@ -212,11 +217,13 @@ impl Socket {
 
     fn tick(&mut self) {
         let now = self.gateway.now();
+        self.handle.outbox.close_if_slow(Instant::now());
         self.session.step(Input::Tick { paused: self.paused }, now, &mut self.actions);
         match self.drain {
             Drain::ReadUntil(until) if Instant::now() >= until => {
                 self.drain = Drain::AnswersUntil(Instant::now() + DRAIN_ANSWERS);
                 self.paused = true;
+                self.handle.count_answers();
                 self.session.flush(now, &mut self.actions);
             }
             Drain::AnswersUntil(until) if self.handle.unanswered() == 0 || Instant::now() >= until => {
@@ -228,7 +235,8 @@ impl Socket {
     }
 
     fn next_deadline(&self) -> Instant {
-        let session = Instant::now() + Duration::from_millis(self.session.next_tick_ms(self.gateway.now()).max(1));
+        let tick = Instant::now() + Duration::from_millis(self.session.next_tick_ms(self.gateway.now()).max(1));
+        let session = self.handle.outbox.slow_at().map_or(tick, |slow_at| slow_at.min(tick));
         match self.drain {
             Drain::NotYet => session,
             // Whoever answers the last command wakes this task, which then looks here.
@@ -246,10 +254,10 @@ impl Socket {
     fn act(&mut self) {
         for action in self.actions.drain(..) {
             match action {
-                Action::Send(frame) => self.handle.outbox.push(frame),
+                Action::Send(frame) => drop(self.handle.outbox.queue(frame)),
                 Action::Refuse(id, error) => {
                     count_rejected(error.code, 1);
-                    self.handle.outbox.push(refusal(id, error));
+                    self.handle.outbox.queue(refusal(id, error));
                 }
                 Action::Submit(ids, command) => {
                     self.handle.submitted(ids.len());
@@ -274,31 +282,31 @@ impl Socket {
 
     /// Writes the close frame, if that can still be done, and waits until the client has closed: a connection that is
     /// dropped with unread bytes is reset, and the close frame may be lost with it.
-    async fn finish(&mut self, code: CloseCode) {
+    async fn finish(self, code: CloseCode) {
         tracing::debug!(session = self.handle.id(), code = code.name(), "a session is closed");
-        if !matches!(timeout(CLOSE_WRITE, self.write_rest()).await, Ok(Ok(()))) {
-            return;
-        }
-        if self.stream.shutdown().await.is_ok() {
-            timeout(CLOSE_LINGER, self.read_to_end()).await.ok();
+        let written = matches!(timeout(CLOSE_WRITE, self.write_rest()).await, Ok(Ok(())));
+        self.handle.outbox.detach();
+        let Some(mut stream) = Arc::into_inner(self.stream).filter(|_| written) else { return };
+        if stream.shutdown().await.is_ok() {
+            timeout(CLOSE_LINGER, read_to_end(&stream)).await.ok();
         }
     }
 
-    async fn write_rest(&mut self) -> io::Result<()> {
-        while self.write()? == Written::Blocked {
+    async fn write_rest(&self) -> io::Result<()> {
+        while self.handle.outbox.write_all()? == Written::Blocked {
             self.stream.writable().await?;
         }
         Ok(())
     }
+}
 
-    async fn read_to_end(&self) {
-        while self.stream.readable().await.is_ok() {
-            let read = SCRATCH.with_borrow_mut(|scratch| self.stream.try_read(scratch));
-            match read {
-                Ok(0) => return,
-                Err(error) if error.kind() != ErrorKind::WouldBlock => return,
-                _ => {}
-            }
+async fn read_to_end(stream: &TcpStream) {
+    while stream.readable().await.is_ok() {
+        let read = SCRATCH.with_borrow_mut(|scratch| stream.try_read(scratch));
+        match read {
+            Ok(0) => return,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return,
+            _ => {}
         }
     }
 }

@@ -16,11 +16,11 @@ pub const SESSIONS_OPENED: &str = "natter_gateway_sessions_opened_total";
 pub const SESSIONS_CLOSED: &str = "natter_gateway_sessions_closed_total";
 /// From a socket's upgrade to its first frame.
 pub const SESSION_OPENING: &str = "natter_gateway_session_opening_seconds";
-/// Bytes that wait in a session's queue when its socket takes no more.
+/// Bytes that wait for a session when its socket takes no more.
 pub const OUTBOX_BLOCKED: &str = "natter_gateway_outbox_blocked_bytes";
 /// Messages that clients sent.
 pub const FRAMES_RECEIVED: &str = "natter_gateway_frames_received_total";
-/// Vectored writes to sockets.
+/// Writes to sockets.
 pub const WRITES: &str = "natter_gateway_writes_total";
 /// Events handed to sessions.
 pub const DELIVERIES: &str = "natter_gateway_deliveries_total";
@@ -44,7 +44,7 @@ pub fn describe() {
     describe_histogram!(SESSION_OPENING, Unit::Seconds, "from a socket's upgrade to its first frame");
     describe_histogram!(OUTBOX_BLOCKED, Unit::Bytes, "bytes that wait for a session whose socket takes no more");
     describe_counter!(FRAMES_RECEIVED, "messages that clients sent");
-    describe_counter!(WRITES, "vectored writes to sockets");
+    describe_counter!(WRITES, "writes to sockets; deliveries for each of them say how well events coalesce");
     describe_counter!(DELIVERIES, "events handed to sessions");
     describe_counter!(BATCHES, "outcome batches of the live feed");
     describe_counter!(BATCHES_SKIPPED, "outcome batches that concern nobody here and were not decoded");

@@ -88,8 +88,12 @@ pub const SESSION_UNANSWERED_MAX: usize = 256;
 pub const SERVICE_UNANSWERED_MAX: usize = 8192;
 /// Commands that wait for one partition's publisher.
 pub const PUBLISHER_QUEUE_MAX: usize = 32_768;
-/// Bytes that may wait for one session before it is closed as slow.
+/// Bytes that may wait for one session: with more when there is something new, it is closed as slow.
 pub const SESSION_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// What waits for one session at any moment is written within this time, in milliseconds, or it is closed as slow.
+pub const SESSION_BACKLOG_MS_MAX: u64 = 10_000;
+/// Bytes that gather for one room's next pass before no more is taken from the log.
+pub const TAPE_BYTES_MAX: usize = 256 * 1024;
 
 const _: () = assert!(SLOTS.is_power_of_two());
 const _: () = assert!(TEXT_SCALARS_MAX * 4 < FRAME_BYTES_MAX, "every allowed text fits a frame");
@@ -105,3 +109,4 @@ const _: () =
     assert!(COMMAND_AGE_MS_MAX < REFS_RECENT_MS, "what an outcome batch holds is within the recent refs of its end");
 const _: () = assert!(PUBLISH_RETRY_MS_MAX <= REFS_RECENT_MS, "a retried batch still finds its refs");
 const _: () = assert!(SERVICE_UNANSWERED_MAX < PUBLISHER_QUEUE_MAX);
+const _: () = assert!(TAPE_BYTES_MAX < SESSION_QUEUE_BYTES_MAX, "one pass makes nobody slow");

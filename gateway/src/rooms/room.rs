@@ -1,0 +1,103 @@
+//! One conversation's sessions here, each a place on its tape, and the pass that hands them what is new.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Recipient;
+use crate::tape::Tape;
+
+/// The sessions of one conversation.
+#[derive(Debug)]
+pub struct Room<S> {
+    /// Events and signals of the conversation, as everybody sees them but who caused them.
+    pub tape: Tape,
+    seats: Vec<Seat<S>>,
+    /// The pass still has these to visit: from the last to the first, so that a seat that takes a vacated place is visited
+    /// once more rather than never.
+    to_visit: usize,
+}
+
+/// A session in a room.
+#[derive(Debug)]
+struct Seat<S> {
+    /// Everything before this offset of the tape is the session's.
+    at: u64,
+    session: Arc<S>,
+}
+
+impl<S: Recipient> Room<S> {
+    /// Nobody is in it.
+    pub fn new() -> Self {
+        Self { tape: Tape::default(), seats: Vec::new(), to_visit: 0 }
+    }
+
+    /// Sessions in it.
+    pub fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Whether nobody is in it.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// Takes a session in; it sees what comes from here on. Gives its seat.
+    pub fn seat(&mut self, session: Arc<S>) -> usize {
+        self.seats.push(Seat { at: self.tape.end(), session });
+        self.seats.len() - 1
+    }
+
+    /// Takes a session out. Gives the id of the one that now has its seat.
+    pub fn vacate(&mut self, seat: usize) -> Option<u64> {
+        self.seats.swap_remove(seat);
+        self.to_visit = self.to_visit.min(self.seats.len());
+        self.seats.get(seat).map(|moved| moved.session.id())
+    }
+
+    /// Queues for one session everything that it has not been handed. Gives it back where that is to be written.
+    pub fn catch_up(&mut self, seat: usize) -> Option<Arc<S>> {
+        self.queue(seat, self.tape.end(), None)
+    }
+
+    /// Queues `frame` for one session alone, behind everything before `instead_of`: that offset is where the frame for the
+    /// others begins, if there is one. Gives the session back where that is to be written.
+    pub fn queue(&mut self, seat: usize, instead_of: u64, frame: Option<Bytes>) -> Option<Arc<S>> {
+        let Seat { at, session } = &mut self.seats[seat];
+        let mut first = false;
+        for frames in self.tape.between(*at, instead_of).into_iter().chain(frame) {
+            if !frames.is_empty() {
+                first |= session.queue(frames);
+            }
+        }
+        *at = self.tape.end();
+        first.then(|| Arc::clone(session))
+    }
+
+    /// Whether somebody has not been handed everything.
+    pub fn is_behind(&self) -> bool {
+        self.to_visit > 0 || self.tape.fresh_bytes() > 0
+    }
+
+    /// Hands what is ready to the next `sessions` at most; begins anew with what has gathered where all have been visited.
+    /// Gives how many were visited.
+    pub fn pass(&mut self, sessions: usize) -> usize {
+        if self.to_visit == 0 {
+            self.tape.begin_pass();
+            self.to_visit = self.seats.len();
+        }
+        let rest = self.to_visit.saturating_sub(sessions);
+        for Seat { at, session } in self.seats[rest..self.to_visit].iter_mut().rev() {
+            if let Some((chunk, from, end)) = self.tape.ready(*at) {
+                session.hand(chunk, from);
+                *at = end;
+            }
+        }
+        let visited = self.to_visit - rest;
+        self.to_visit = rest;
+        if rest == 0 {
+            self.tape.end_pass();
+        }
+        visited
+    }
+}
