@@ -1,10 +1,10 @@
 //! One task per partition: takes its live feed in order, answers commands, and hands events to sessions. It alone owns
 //! the partition's routing, so nothing is locked over all sessions.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use natter_nats::{Answer, Claimed, LiveBatch, LiveItem, LogError, Publisher, SignalFeed, SignalSender, Waiter as _};
+use natter_projections::reads::Memberships;
 use natter_schemas::codec::OutcomeBatch;
 use natter_schemas::error::CloseCode;
 use natter_schemas::event::Placed;
@@ -14,6 +14,7 @@ use natter_schemas::signal::PlacedSignal;
 use natter_schemas::wire::client::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 
 use crate::commands::Waiting;
 use crate::handle::SessionHandle;
@@ -31,12 +32,12 @@ pub struct Routing {
     partitions: Arc<[mpsc::Sender<Request>]>,
 }
 
-/// What a session wants of a partition's task.
+/// What sessions want of a partition's task.
 #[derive(Debug)]
 pub enum Request {
-    /// Note from now on what changes for this session's user; answered with the position from which on.
-    Register(Arc<SessionHandle>, oneshot::Sender<Position>),
-    /// Show the session what happens from now on.
+    /// Note from now on what changes for these sessions' users; answered with the position from which on.
+    Register(Arc<[Arc<SessionHandle>]>, oneshot::Sender<Position>),
+    /// Show the sessions what happens from now on.
     Open(Open),
     /// The session is gone.
     Close(u64),
@@ -44,13 +45,13 @@ pub enum Request {
     Signal(Arc<SessionHandle>, ConversationId, Signal),
 }
 
-/// A session that opens.
+/// Sessions that open.
 #[derive(Debug)]
 pub struct Open {
-    session: u64,
-    conversations: Vec<u64>,
-    /// What the view showed when it gave the conversations.
-    shown: Position,
+    /// Registered before.
+    sessions: Arc<[Arc<SessionHandle>]>,
+    /// Each session's conversations, as the view gave them, and what it showed.
+    memberships: Memberships,
     /// Told the position from which on events are pushed.
     opened: oneshot::Sender<Position>,
 }
@@ -62,45 +63,39 @@ impl Routing {
         (Self { partitions: senders.into() }, receivers)
     }
 
-    /// Registers a session everywhere; gives what each partition's feed had shown by then. `None`: the gateway is
+    /// Registers sessions everywhere; gives what each partition's feed had shown by then. `None`: the gateway is
     /// stopping.
-    pub async fn register(&self, session: &Arc<SessionHandle>) -> Option<Vec<Position>> {
+    pub async fn register(&self, sessions: &Arc<[Arc<SessionHandle>]>) -> Option<Vec<Position>> {
+        self.ask(self.partitions.iter().map(|_| move |answer| Request::Register(Arc::clone(sessions), answer))).await
+    }
+
+    /// Opens registered sessions with their users' conversations, partition by partition. Gives the positions from which
+    /// on events are pushed. `None`: the gateway is stopping.
+    pub async fn open(
+        &self,
+        sessions: &Arc<[Arc<SessionHandle>]>,
+        memberships: Vec<Memberships>,
+    ) -> Option<Vec<Position>> {
+        let requests = memberships.into_iter().map(|memberships| {
+            move |opened| Request::Open(Open { sessions: Arc::clone(sessions), memberships, opened })
+        });
+        self.ask(requests).await
+    }
+
+    /// Asks every partition, and waits for all.
+    async fn ask<R: FnOnce(oneshot::Sender<Position>) -> Request>(
+        &self,
+        requests: impl Iterator<Item = R>,
+    ) -> Option<Vec<Position>> {
         let mut answers = Vec::with_capacity(self.partitions.len());
-        for partition in &*self.partitions {
-            let (answer, registered) = oneshot::channel();
-            partition.send(Request::Register(Arc::clone(session), answer)).await.ok()?;
-            answers.push(registered);
+        for (partition, request) in self.partitions.iter().zip(requests) {
+            let (answer, answered) = oneshot::channel();
+            partition.send(request(answer)).await.ok()?;
+            answers.push(answered);
         }
         let mut positions = Vec::with_capacity(answers.len());
         for answer in answers {
             positions.push(answer.await.ok()?);
-        }
-        Some(positions)
-    }
-
-    /// Opens a registered session with its user's conversations as a view showed them at `shown`, one position per
-    /// partition. Gives the positions from which on events are pushed. `None`: the gateway or the session is ending.
-    pub async fn open(
-        &self,
-        session: u64,
-        conversations: &[ConversationId],
-        shown: &[Position],
-    ) -> Option<BTreeMap<u16, Position>> {
-        let count = u16::try_from(self.partitions.len()).ok()?;
-        let mut split = vec![Vec::new(); self.partitions.len()];
-        for conversation in conversations {
-            split[usize::from(conversation.slot().partition(count))].push(conversation.get());
-        }
-        let mut answers = Vec::with_capacity(self.partitions.len());
-        for ((partition, conversations), shown) in self.partitions.iter().zip(split).zip(shown) {
-            let (opened, answer) = oneshot::channel();
-            partition.send(Request::Open(Open { session, conversations, shown: *shown, opened })).await.ok()?;
-            answers.push(answer);
-        }
-        let mut positions = BTreeMap::new();
-        for answer in answers {
-            let position = answer.await.ok()?;
-            positions.insert(position.partition, position);
         }
         Some(positions)
     }
@@ -164,6 +159,7 @@ impl Dispatcher {
         mut requests: mpsc::Receiver<Request>,
     ) -> Result<(), LogError> {
         let ended = loop {
+            let rests_until = self.rooms.rests_until();
             tokio::select! {
                 item = live.recv(), if !self.rooms.is_full() => {
                     let item = item.ok_or_else(|| LogError::Transient("the live feed has ended".into()));
@@ -180,8 +176,9 @@ impl Dispatcher {
                     self.meters.signals.increment(delivered as u64);
                 }
                 () = yield_now(), if self.rooms.has_turn() => {}
+                () = sleep_until(rests_until.unwrap_or_else(Instant::now)), if rests_until.is_some() => {}
             }
-            self.rooms.turn(TURN_SESSIONS);
+            self.rooms.turn(TURN_SESSIONS, Instant::now());
         };
         self.rooms.close_all(CloseCode::Unavailable);
         ended
@@ -249,23 +246,24 @@ impl Dispatcher {
 
     fn request(&mut self, request: Request) {
         match request {
-            Request::Register(session, registered) => {
-                self.rooms.register(session);
-                // A session that does not wait any longer says so by `Close`.
+            Request::Register(sessions, registered) => {
+                sessions.iter().for_each(|session| self.rooms.register(Arc::clone(session)));
+                // Sessions that do not wait any longer say so by `Close`.
                 registered.send(Position::batch(self.partition, self.last)).ok();
             }
-            Request::Open(open) if open.shown.sequence > self.last => self.ahead.push(open),
+            Request::Open(open) if open.memberships.position.sequence > self.last => self.ahead.push(open),
             Request::Open(open) => self.open(open),
-            Request::Close(session) => {
-                self.rooms.close(session);
-                self.ahead.retain(|open| open.session != session);
-            }
+            Request::Close(session) => self.rooms.close(session),
             Request::Signal(session, conversation, signal) => self.signal(&session, conversation, signal),
         }
     }
 
+    /// A session that is gone by now is not opened again.
     fn open(&mut self, open: Open) {
-        self.rooms.open(open.session, &open.conversations, open.shown);
+        let Memberships { position, conversations } = open.memberships;
+        for (session, conversations) in open.sessions.iter().zip(conversations) {
+            self.rooms.open(session.id(), conversations.into_iter().map(ConversationId::get), position);
+        }
         open.opened.send(Position::batch(self.partition, self.last)).ok();
     }
 
@@ -274,7 +272,8 @@ impl Dispatcher {
             return;
         }
         let last = self.last;
-        for open in self.ahead.extract_if(.., |open| open.shown.sequence <= last).collect::<Vec<_>>() {
+        let reached = |open: &mut Open| open.memberships.position.sequence <= last;
+        for open in self.ahead.extract_if(.., reached).collect::<Vec<_>>() {
             self.open(open);
         }
     }

@@ -21,6 +21,7 @@ use crate::dispatch::Routing;
 use crate::handle::SessionHandle;
 use crate::http::ready::Readiness;
 use crate::load::Loads;
+use crate::opening::Opener;
 use crate::rate::Rates;
 use crate::session::Moment;
 use crate::telemetry::Meters;
@@ -40,6 +41,8 @@ pub struct Gateway {
     pub reads: Reads,
     /// The way to each partition's task.
     pub routing: Routing,
+    /// Opens sessions.
+    pub opener: Opener,
     /// Rate limits.
     pub rates: Rates,
     /// Commands on their way.
@@ -77,12 +80,14 @@ impl Gateway {
     pub fn new(config: GatewayConfig, parts: Parts) -> Self {
         let Parts { partitions, commands, reads, routing, meters, readiness } = parts;
         let rates = Rates::new(config.session_rate, config.user_rate);
+        let opener = Opener::start(routing.clone(), reads.clone());
         Self {
             config,
             partitions,
             commands,
             reads,
             routing,
+            opener,
             rates,
             loads: Loads::default(),
             meters,

@@ -22,7 +22,6 @@ use crate::commands::count_rejected;
 use crate::frames::read::{FrameReader, Incoming};
 use crate::gateway::{Gateway, millis};
 use crate::handle::SessionHandle;
-use crate::opening;
 use crate::outbox::Written;
 use crate::rate::SessionRate;
 use crate::rooms::Recipient as _;
@@ -55,7 +54,7 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, leftover: Bytes, id
     let handle = Arc::new(SessionHandle::new(id, identity.clone(), load, Arc::clone(&stream), meters));
     gateway.meters.sessions.increment(1.0);
     // Boxed, and gone when the session is open: a session that is idle costs as little as possible.
-    match Box::pin(opening::open(&handle, &gateway.routing, &gateway.reads, gateway.config.ping_interval)).await {
+    match Box::pin(gateway.opener.open(&handle, gateway.config.ping_interval)).await {
         Ok(()) => {
             gateway.meters.opened.increment(1);
             gateway.meters.opening.record(opened_at.elapsed());

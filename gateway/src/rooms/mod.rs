@@ -5,15 +5,16 @@
 //! said, so that there is no gap whichever comes first.
 //!
 //! An event costs the same however many sessions see it: it goes on the room's tape ([`crate::tape`]) once. Passes over the
-//! rooms that have something new hand it on ([`Rooms::turn`]), a bounded number of sessions at a time.
+//! rooms that have something new hand it on ([`Rooms::turn`]), a bounded number of sessions at a time. A large room rests
+//! between two passes, so that more gathers for each write.
 
 mod deliver;
 mod room;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::collections::hash_map::{Entry as Place, HashMap};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use natter_schemas::limits::TAPE_BYTES_MAX;
 use natter_schemas::names::{Tenant, UserId};
 use natter_schemas::position::Position;
 use natter_schemas::slot::user_hash;
+use tokio::time::Instant;
 
 use self::room::Room;
 
@@ -57,6 +59,8 @@ pub struct Rooms<S> {
     sessions: HashMap<u64, Entry<S>>,
     /// Conversations whose sessions have not been handed everything.
     behind: VecDeque<u64>,
+    /// The same, of large rooms that rest until then.
+    resting: BTreeSet<(Instant, u64)>,
     /// Those of them whose tapes grow faster than they are handed on.
     overfull: Vec<u64>,
     /// Sessions for which something was queued.
@@ -92,6 +96,7 @@ impl<S: Recipient> Rooms<S> {
             users: HashMap::new(),
             sessions: HashMap::new(),
             behind: VecDeque::new(),
+            resting: BTreeSet::new(),
             overfull: Vec::new(),
             queued: VecDeque::new(),
         }
@@ -105,13 +110,13 @@ impl<S: Recipient> Rooms<S> {
 
     /// From here on the session sees what happens in its user's conversations: those that the view showed at `shown`, and
     /// what changed after it. Does nothing to a session that was never registered or is gone.
-    pub fn open(&mut self, id: u64, conversations: &[u64], shown: Position) {
+    pub fn open(&mut self, id: u64, conversations: impl ExactSizeIterator<Item = u64>, shown: Position) {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
         let Phase::Opening(changes) = &mut entry.phase else { return };
         let changes = std::mem::take(changes);
         entry.phase = Phase::Open(HashMap::with_capacity(conversations.len()));
         for conversation in conversations {
-            self.seat(id, *conversation);
+            self.seat(id, conversation);
         }
         for change in changes.into_iter().filter(|change| change.version > shown.version()) {
             if change.member {
@@ -169,9 +174,14 @@ impl<S: Recipient> Rooms<S> {
         self.queued.push_back(session);
     }
 
-    /// Whether there is something to be written.
+    /// Whether there is something to be written now.
     pub fn has_turn(&self) -> bool {
         !self.queued.is_empty() || !self.behind.is_empty()
+    }
+
+    /// When there is something to be written in a room that rests.
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.resting.first().map(|(until, _)| *until)
     }
 
     /// Whether a room's tape has to be handed on before there may be more on it.
@@ -183,9 +193,12 @@ impl<S: Recipient> Rooms<S> {
 
     /// Writes for at most `sessions` sessions with queued frames, and for about as many in rooms: the rooms take turns, so
     /// a hot one does not keep the others waiting.
-    pub fn turn(&mut self, sessions: usize) {
+    pub fn turn(&mut self, sessions: usize, now: Instant) {
         for session in self.queued.drain(..sessions.min(self.queued.len())) {
             session.flush();
+        }
+        while self.rests_until().is_some_and(|until| until <= now) {
+            self.behind.extend(self.resting.pop_first().map(|(_, conversation)| conversation));
         }
         let mut left = sessions;
         while left > 0
@@ -193,7 +206,11 @@ impl<S: Recipient> Rooms<S> {
         {
             // One that is gone, or came anew, may stand here once too often.
             let Some(room) = self.rooms.get_mut(&conversation).filter(|room| room.is_behind()) else { continue };
-            left -= room.pass(left);
+            if let Some(until) = room.rests_until(now) {
+                self.resting.insert((until, conversation));
+                continue;
+            }
+            left -= room.pass(left, now);
             if room.is_behind() {
                 self.behind.push_back(conversation);
             }

@@ -1,11 +1,18 @@
 //! One conversation's sessions here, each a place on its tape, and the pass that hands them what is new.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::Recipient;
 use crate::tape::Tape;
+
+/// From the beginning of one pass to that of the next, for each session of a room. A write takes about half of it.
+const REST_PER_SESSION: Duration = Duration::from_micros(10);
+/// A room of so many sessions rests; what is written to fewer is too little to gather for.
+const RESTING_SESSIONS_MIN: usize = 65;
 
 /// The sessions of one conversation.
 #[derive(Debug)]
@@ -16,6 +23,8 @@ pub struct Room<S> {
     /// The pass still has these to visit: from the last to the first, so that a seat that takes a vacated place is visited
     /// once more rather than never.
     to_visit: usize,
+    /// The next pass begins no earlier.
+    next_pass: Option<Instant>,
 }
 
 /// A session in a room.
@@ -29,7 +38,7 @@ struct Seat<S> {
 impl<S: Recipient> Room<S> {
     /// Nobody is in it.
     pub fn new() -> Self {
-        Self { tape: Tape::default(), seats: Vec::new(), to_visit: 0 }
+        Self { tape: Tape::default(), seats: Vec::new(), to_visit: 0, next_pass: None }
     }
 
     /// Sessions in it.
@@ -79,12 +88,19 @@ impl<S: Recipient> Room<S> {
         self.to_visit > 0 || self.tape.fresh_bytes() > 0
     }
 
+    /// Until when no pass begins.
+    pub fn rests_until(&self, now: Instant) -> Option<Instant> {
+        self.next_pass.filter(|next_pass| self.to_visit == 0 && now < *next_pass)
+    }
+
     /// Hands what is ready to the next `sessions` at most; begins anew with what has gathered where all have been visited.
     /// Gives how many were visited.
-    pub fn pass(&mut self, sessions: usize) -> usize {
+    pub fn pass(&mut self, sessions: usize, now: Instant) -> usize {
         if self.to_visit == 0 {
             self.tape.begin_pass();
             self.to_visit = self.seats.len();
+            let rest = || now + REST_PER_SESSION * u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
+            self.next_pass = (self.seats.len() >= RESTING_SESSIONS_MIN).then(rest);
         }
         let rest = self.to_visit.saturating_sub(sessions);
         for Seat { at, session } in self.seats[rest..self.to_visit].iter_mut().rev() {

@@ -102,14 +102,15 @@ async fn assert_users(redis: &Redis, generator: &Generator) {
         let (_, names) = users::names(redis, partition, tenant, &generator.users).await.unwrap();
         let expected = generator.users.iter().map(|user| model.names.get(&(tenant.clone(), user.clone())).cloned());
         assert_eq!(names, expected.collect::<Vec<_>>());
-        for user in &generator.users {
+        let users: Vec<_> = generator.users.iter().map(|user| (tenant.clone(), user.clone())).collect();
+        let (_, memberships) = inbox::memberships(redis, partition, &users).await.unwrap();
+        for (user, ids) in generator.users.iter().zip(memberships) {
             let mut expected: Vec<_> = model
                 .conversations
                 .iter()
                 .filter(|(_, room)| room.fact.tenant == *tenant && room.members.contains_key(user))
                 .map(|(id, room)| expected_seen(*id, room, user))
                 .collect();
-            let (_, ids) = inbox::memberships(redis, partition, tenant, user).await.unwrap();
             assert_eq!(ids, expected.iter().map(|seen| seen.row.conversation).collect::<Vec<_>>());
             expected.sort_by_key(|seen| std::cmp::Reverse((seen.row.active_at_ms, seen.row.conversation)));
             let mut found = Vec::new();

@@ -318,10 +318,10 @@ async fn reads_wait_for_a_position_and_say_what_is_reached() {
         waiting.at_least(
             0,
             min,
-            |found: &(Watermark, Vec<ConversationId>)| &found.0,
+            |found: &(Watermark, Vec<Vec<ConversationId>>)| &found.0,
             |redis| {
-                let (tenant, user) = (generator.tenants[0].clone(), generator.users[0].clone());
-                async move { inbox::memberships(&redis, 0, &tenant, &user).await }
+                let users = [(generator.tenants[0].clone(), generator.users[0].clone())];
+                async move { inbox::memberships(&redis, 0, &users).await }
             },
         )
     };

@@ -7,13 +7,13 @@ use natter_schemas::command::Address;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::id::ConversationId;
 use natter_schemas::limits::PAGE_ITEMS_MAX;
-use natter_schemas::names::{DisplayName, UserId};
+use natter_schemas::names::{DisplayName, Tenant, UserId};
 use natter_schemas::position::Position;
 use natter_schemas::slot::Slot;
 use natter_schemas::wire::reads::{ConversationRead, ConversationsPage, Member, MembersPage};
 use natter_schemas::wire::server::ErrorBody;
 
-use super::{Asking, Memberships, Reads, error_body};
+use super::{Asking, Memberships, Reads, error_body, least};
 use crate::error::ViewError;
 use crate::redis::inbox::{self, After};
 use crate::redis::{members, users};
@@ -103,21 +103,24 @@ impl Reads {
         })
     }
 
-    /// The ids of all the user's conversations: for a session's opening.
+    /// The ids of all the users' conversations, partition by partition, as of at least `min`: for sessions that open. One
+    /// question to each partition, however many they are.
     ///
     /// # Errors
     /// `behind`, `unavailable`.
-    pub async fn memberships(&self, asking: Asking<'_>) -> Result<Memberships, ErrorBody> {
-        let Asking { tenant, user, .. } = asking;
-        let parts = (0..self.partitions).map(|partition| {
-            let read = move |redis| async move { inbox::memberships(&redis, partition, tenant, user).await };
-            self.redis.at_least(partition, asking.least(partition), |(watermark, _)| watermark, read)
+    pub async fn memberships(
+        &self,
+        users: &[(Tenant, UserId)],
+        min: &[Position],
+    ) -> Result<Vec<Memberships>, ErrorBody> {
+        let parts = (0..self.partitions).map(|partition| async move {
+            let read = move |redis| async move { inbox::memberships(&redis, partition, users).await };
+            let least = least(min, partition);
+            let (watermark, conversations) =
+                self.redis.at_least(partition, least, |(watermark, _)| watermark, read).await?;
+            Ok(Memberships { position: Position::batch(partition, watermark.sequence), conversations })
         });
-        let parts = try_join_all(parts).await.map_err(|error| error_body(&error))?;
-        let positions =
-            (0..self.partitions).zip(&parts).map(|(p, (watermark, _))| Position::batch(p, watermark.sequence));
-        let positions = positions.collect();
-        Ok(Memberships { conversations: parts.into_iter().flat_map(|(_, ids)| ids).collect(), positions })
+        try_join_all(parts).await.map_err(|error: ViewError| error_body(&error))
     }
 
     /// Display names; each user's lies in the user's own partition.

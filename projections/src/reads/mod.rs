@@ -36,13 +36,13 @@ pub enum MessageRange {
     AroundMessage(MessageId),
 }
 
-/// A user's conversations and what each partition's part of the list shows.
+/// The conversations of users in one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memberships {
-    /// The ids.
-    pub conversations: Vec<ConversationId>,
-    /// By partition.
-    pub positions: Vec<Position>,
+    /// What it shows.
+    pub position: Position,
+    /// The ids: a list for each user, in the order in which they were asked for.
+    pub conversations: Vec<Vec<ConversationId>>,
 }
 
 /// Who reads, and what the answer must show.
@@ -59,13 +59,14 @@ pub struct Asking<'a> {
 impl Asking<'_> {
     /// The sequence that a read of `partition` must show.
     fn least(&self, partition: u16) -> u64 {
-        self.min
-            .iter()
-            .filter(|position| position.partition == partition)
-            .map(|position| position.sequence)
-            .max()
-            .unwrap_or(0)
+        least(self.min, partition)
     }
+}
+
+/// The sequence of `partition` that a read must show where it is to show all of `min`.
+fn least(min: &[Position], partition: u16) -> u64 {
+    let of_partition = min.iter().filter(|position| position.partition == partition);
+    of_partition.map(|position| position.sequence).max().unwrap_or(0)
 }
 
 /// Every read of the HTTP interface. Cheap to clone. All reads take the lowest positions that they must show (wait at

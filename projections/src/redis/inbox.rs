@@ -165,24 +165,28 @@ fn seen(partition: u16, user: &UserId, answers: &mut Answers) -> Result<Seen, Vi
     })
 }
 
-/// The ids of a user's conversations in this partition, rising.
+/// The ids of users' conversations in this partition: one list for each user, rising.
 ///
 /// # Errors
 /// [`ViewError::Transient`] or [`ViewError::Corrupt`].
 pub async fn memberships(
     redis: &Redis,
     partition: u16,
-    tenant: &Tenant,
-    user: &UserId,
-) -> Result<(Watermark, Vec<ConversationId>), ViewError> {
+    users: &[(Tenant, UserId)],
+) -> Result<(Watermark, Vec<Vec<ConversationId>>), ViewError> {
     let mut query = Query::default();
-    query.set(&key(tenant, user));
-    let (watermark, mut answers) = query.ask(redis, partition).await?;
-    let mut found = answers.many()?;
-    let mut ids = Vec::with_capacity(found.len());
-    while found.len() > 0 {
-        ids.push(ConversationId::from_raw(number(&found.bytes()?.unwrap_or_default())?));
+    for (tenant, user) in users {
+        query.set(&key(tenant, user));
     }
-    ids.sort_unstable();
-    Ok((watermark, ids))
+    let (watermark, mut answers) = query.ask(redis, partition).await?;
+    let lists = users.iter().map(|_| {
+        let mut found = answers.many()?;
+        let mut ids = Vec::with_capacity(found.len());
+        while found.len() > 0 {
+            ids.push(ConversationId::from_raw(number(&found.bytes()?.unwrap_or_default())?));
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    });
+    Ok((watermark, lists.collect::<Result<_, ViewError>>()?))
 }

@@ -65,10 +65,10 @@ fn what_changes_while_a_session_opens_is_applied_on_top_of_the_view() {
     world.happens(&joined(10, "bob"));
     world.happens(&left(20, "bob"));
     // This view showed the join and not yet the leave, the other both.
-    world.rooms.open(early.id, &[ROOM.get()], Position::batch(0, 15));
+    world.rooms.open(early.id, [ROOM.get()].into_iter(), Position::batch(0, 15));
     assert!(!world.rooms.is_member(early.id, ROOM.get()));
     world.happens(&joined(30, "bob"));
-    world.rooms.open(late.id, &[], Position::batch(0, 20));
+    world.rooms.open(late.id, [].into_iter(), Position::batch(0, 20));
     assert!(world.rooms.is_member(late.id, ROOM.get()));
     assert_eq!(late.names(), Vec::<String>::new(), "nothing is pushed before it is open");
     assert_eq!(early.names(), ["conversation.joined"]);
@@ -79,7 +79,7 @@ fn a_view_that_is_ahead_is_not_undone() {
     let mut world = World::new();
     let bob = world.register("bob");
     world.happens(&left(10, "bob"));
-    world.rooms.open(bob.id, &[ROOM.get()], Position::batch(0, 12));
+    world.rooms.open(bob.id, [ROOM.get()].into_iter(), Position::batch(0, 12));
     assert!(world.rooms.is_member(bob.id, ROOM.get()));
 }
 
@@ -142,7 +142,7 @@ fn a_batch_that_concerns_nobody_here_is_passed_over() {
     let bob = world.register("bob");
     assert!(!world.rooms.concerns(&header(&[sent(1, "ada")])), "not a member");
     assert!(world.rooms.concerns_users(&header(&[added(1, "ada", &["bob"])])));
-    world.rooms.open(bob.id, &[ROOM.get()], Position::batch(0, 0));
+    world.rooms.open(bob.id, [ROOM.get()].into_iter(), Position::batch(0, 0));
     assert!(world.rooms.concerns(&header(&[sent(1, "ada")])));
     assert!(!world.rooms.concerns_users(&header(&[sent(1, "ada")])));
 }

@@ -136,11 +136,12 @@ fn read(sequence: u64, user: &str, peer: Option<&str>) -> Placed {
 struct World {
     rooms: Rooms<Fake>,
     next_id: u64,
+    now: Instant,
 }
 
 impl World {
     fn new() -> Self {
-        Self { rooms: Rooms::new(), next_id: 0 }
+        Self { rooms: Rooms::new(), next_id: 0, now: Instant::now() }
     }
 
     fn register(&mut self, user: &'static str) -> Arc<Fake> {
@@ -154,7 +155,7 @@ impl World {
     /// One that sees everything from here on; a member of the room where `conversations` says so.
     fn opened(&mut self, user: &'static str, conversations: &[u64]) -> Arc<Fake> {
         let session = self.register(user);
-        self.rooms.open(session.id, conversations, Position::batch(0, 0));
+        self.rooms.open(session.id, conversations.iter().copied(), Position::batch(0, 0));
         session
     }
 
@@ -174,8 +175,13 @@ impl World {
     }
 
     fn write(&mut self) {
-        while self.rooms.has_turn() {
-            self.rooms.turn(1);
+        while self.rooms.has_turn() || self.rooms.rests_until().is_some() {
+            self.now = self.rooms.rests_until().map_or(self.now, |until| until.max(self.now));
+            self.turn(1);
         }
+    }
+
+    fn turn(&mut self, sessions: usize) {
+        self.rooms.turn(sessions, self.now);
     }
 }

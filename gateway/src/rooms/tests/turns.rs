@@ -6,6 +6,15 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A message in another conversation.
+fn elsewhere(sequence: u64) -> Placed {
+    let mut placed = sent(sequence, "ada");
+    if let Decision::Accepted(Accepted::Sent { conversation, .. }) = &mut placed.outcome.decision {
+        *conversation = ConversationId::from_raw(6);
+    }
+    placed
+}
+
 #[test]
 fn frames_that_gather_go_out_as_one_range_of_shared_bytes() {
     let mut world = World::new();
@@ -30,22 +39,42 @@ fn rooms_take_turns_and_a_hot_one_keeps_nobody_waiting() {
     let got =
         |sessions: &[Arc<Fake>]| sessions.iter().filter(|session| !session.got.lock().unwrap().is_empty()).count();
     world.rooms.event(&sent(1, "ada").event().unwrap());
-    world.rooms.turn(10);
-    let mut elsewhere = sent(2, "ada");
-    if let Decision::Accepted(Accepted::Sent { conversation, .. }) = &mut elsewhere.outcome.decision {
-        *conversation = ConversationId::from_raw(6);
-    }
-    world.rooms.event(&elsewhere.event().unwrap());
-    world.rooms.turn(10);
-    world.rooms.turn(10);
+    world.turn(10);
+    world.rooms.event(&elsewhere(2).event().unwrap());
+    world.turn(10);
+    world.turn(10);
     assert_eq!((got(&hot), quiet.seen().len()), (29, 1), "one turn is what the quiet room waits at most");
     let answered = world.member("zoe");
     assert!(answered.queue(write::json(&serde_json::json!({ "id": "1" }))));
     world.rooms.write_soon(Arc::clone(&answered));
-    world.rooms.turn(1);
+    world.turn(1);
     assert_eq!(answered.seen().len(), 1, "answers go first");
     world.write();
     assert_eq!(got(&hot), 100);
+}
+
+#[test]
+fn a_large_room_rests_between_passes_and_a_small_one_does_not() {
+    let mut world = World::new();
+    let large: Vec<_> = (0..100).map(|_| world.member("bob")).collect();
+    let small = world.opened("eve", &[6]);
+    let began = world.now;
+    world.happens(&sent(1, "ada"));
+    assert_eq!(world.now, began, "after a silence there is nothing to wait for");
+    assert!(large.iter().all(|session| session.seen().len() == 1));
+    for sequence in 2..=4 {
+        world.rooms.event(&sent(sequence, "ada").event().unwrap());
+        world.rooms.event(&elsewhere(sequence).event().unwrap());
+        world.turn(1000);
+    }
+    assert_eq!((large[0].seen().len(), small.seen().len()), (0, 3));
+    assert!(!world.rooms.has_turn());
+    assert_eq!(world.rooms.rests_until(), Some(began + std::time::Duration::from_millis(1)));
+    world.write();
+    for session in &large {
+        let ranges = session.got.lock().unwrap().len();
+        assert_eq!((ranges, session.seen().len()), (1, 3));
+    }
 }
 
 #[test]
@@ -58,7 +87,7 @@ fn a_tape_that_grows_faster_than_it_is_handed_on_stops_the_log() {
         world.rooms.event(&sent(count, "ada").event().unwrap());
     }
     assert!(world.rooms.rooms[&ROOM.get()].tape.fresh_bytes() > TAPE_BYTES_MAX);
-    world.rooms.turn(1);
+    world.turn(1);
     assert!(!world.rooms.is_full() && !world.rooms.has_turn());
     assert_eq!(bob.seen().len() as u64, count);
 }
@@ -160,7 +189,7 @@ proptest! {
                         prop_assert_eq!(&expected[..seen.len()], &seen[..]);
                     }
                 }
-                Step::Turn(count) => world.rooms.turn(count),
+                Step::Turn(count) => world.turn(count),
             }
         }
         world.write();

@@ -182,7 +182,8 @@ async fn reads_wait_for_what_was_seen() {
     let error = reads.conversation(ahead, &address).await.unwrap_err();
     assert!(error.message.contains("0:8"), "{}", error.message);
     assert_eq!(reads.conversations(ahead, None, 5).await.unwrap_err().code, ErrorCode::Behind);
-    assert_eq!(reads.memberships(ahead).await.unwrap_err().code, ErrorCode::Behind);
+    let users = [(tenant.clone(), user.clone())];
+    assert_eq!(reads.memberships(&users, ahead.min).await.unwrap_err().code, ErrorCode::Behind);
     // Not reached elsewhere: only what is read from there waits for it, which is the members' names.
     let elsewhere = Asking { tenant, user, min: &[Position::batch(1, 9)] };
     assert_eq!(codes(&reads, elsewhere, &address).await, [None, None, None, behind]);
