@@ -46,6 +46,10 @@ impl Projector for Cut {
         self.step
     }
 
+    fn pace(&self) -> Duration {
+        self.projector.pace()
+    }
+
     fn mend(&self, partition: u16) -> String {
         self.projector.mend(partition)
     }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use natter_nats::{LogError, Reader, ReaderOptions};
+use natter_nats::{Log, LogError, PacedReader, Reader, ReaderOptions};
 use natter_schemas::subjects::outcome_stream;
 use tokio::time::timeout;
 
@@ -55,10 +55,42 @@ async fn a_reader_that_slept_through_a_trim_is_corrupt() {
     assert_eq!(reader.next_sequence(), 4, "it stays where it is");
 }
 
+const BATCHES: u64 = 300;
+
 /// Everything once and in order, while the broker is killed and the link flaps.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_goes_on_where_it_was() {
-    const BATCHES: u64 = 300;
+    let sequences = read_in_a_storm(async |far| {
+        let mut reader = Reader::open(&far, &outcome_stream(0), 1, ReaderOptions::default()).await.unwrap();
+        let mut sequences = Vec::new();
+        while reader.next_sequence() <= BATCHES {
+            let batch = reader.next_batch(16).await.unwrap();
+            sequences.extend(batch.iter().map(|stored| stored.sequence));
+        }
+        sequences
+    });
+    assert_eq!(sequences.await, (1..=BATCHES).collect::<Vec<_>>());
+}
+
+/// The same, at its own pace, and dropped in the middle of its waiting over and over, as a projector does that looks after
+/// its watermark.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paced_reader_goes_on_where_it_was() {
+    let sequences = read_in_a_storm(async |far| {
+        let pace = Duration::from_millis(5);
+        let mut reader = PacedReader::open(&far, &outcome_stream(0), 1, pace).await.unwrap();
+        let mut sequences: Vec<u64> = Vec::new();
+        while sequences.last() != Some(&BATCHES) {
+            let Ok(batch) = timeout(Duration::from_millis(30), reader.next_batch(16)).await else { continue };
+            sequences.extend(batch.unwrap().iter().map(|stored| stored.sequence));
+        }
+        sequences
+    });
+    assert_eq!(sequences.await, (1..=BATCHES).collect::<Vec<_>>());
+}
+
+/// What `read` reads of a log that is far away, while that is written, its broker killed, and the way to it cut.
+async fn read_in_a_storm(read: impl AsyncFnOnce(Log) -> Vec<u64>) -> Vec<u64> {
     let (servers, direct) = one_partition().await;
     let proxy = Proxy::to(servers.nats_url()).await;
     let far = log(proxy.url(), 1).await;
@@ -76,17 +108,46 @@ async fn a_reader_goes_on_where_it_was() {
             }
         }
     };
-    let reading = async {
-        let mut reader = Reader::open(&far, &outcome_stream(0), 1, ReaderOptions::default()).await.unwrap();
-        let mut sequences = Vec::new();
-        while reader.next_sequence() <= BATCHES {
-            let batch = reader.next_batch(16).await.unwrap();
-            sequences.extend(batch.iter().map(|stored| stored.sequence));
+    let (sequences, ()) = soon("the end", async { tokio::join!(read(far), writing) }).await;
+    sequences
+}
+
+/// What a paced reader finds first comes at once; what is stored while it rests comes together.
+#[tokio::test]
+async fn a_paced_reader_takes_together_what_gathers() {
+    let (_servers, log) = one_partition().await;
+    let mut reader = PacedReader::open(&log, &outcome_stream(0), 1, Duration::from_millis(200)).await.unwrap();
+    let (first, ()) = tokio::join!(reader.next_batch(100), write_made_up(&log, 1..=1));
+    assert_eq!(first.unwrap().len(), 1);
+    write_made_up(&log, 2..=20).await;
+    let together = reader.next_batch(100).await.unwrap();
+    assert_eq!(together.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), (2..=20).collect::<Vec<_>>());
+    // And what it may not take at once it takes without a rest.
+    write_made_up(&log, 21..=30).await;
+    let parts =
+        [reader.next_batch(4).await.unwrap(), reader.next_batch(4).await.unwrap(), reader.next_batch(4).await.unwrap()];
+    assert_eq!(parts.map(|part| part.len()), [4, 4, 2]);
+    // Nothing for longer than a request waits at the broker: the next is heard all the same.
+    assert!(timeout(Duration::from_secs(6), reader.next_batch(4)).await.is_err());
+    let (last, ()) = tokio::join!(reader.next_batch(4), write_made_up(&log, 31..=31));
+    assert_eq!(last.unwrap()[0].sequence, 31);
+    purge_and_expect_corrupt(&log, reader).await;
+}
+
+/// Invariant 7 of a paced reader.
+async fn purge_and_expect_corrupt(log: &Log, mut reader: PacedReader) {
+    write_made_up(log, 32..=36).await;
+    log.jetstream().get_stream(outcome_stream(0)).await.unwrap().purge().sequence(35).await.unwrap();
+    let error = soon("the error", async {
+        loop {
+            // A request that waited at the broker may have brought some of them before they went.
+            if let Err(error) = reader.next_batch(1).await {
+                return error;
+            }
         }
-        sequences
-    };
-    let (sequences, ()) = soon("the end", async { tokio::join!(reading, writing) }).await;
-    assert_eq!(sequences, (1..=BATCHES).collect::<Vec<_>>());
+    });
+    let LogError::Corrupt(text) = error.await else { panic!("not corrupt") };
+    assert!(text.contains("begins at 35") || text.contains("jumps"), "{text}");
 }
 
 /// An idle partition adds no latency: what is stored comes at once, also after a long silence.
