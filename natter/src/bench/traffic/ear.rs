@@ -127,7 +127,7 @@ mod tests {
             ear.hear(text.as_bytes());
         }
         assert_eq!((ear.messages, ear.out_of_order), (3, 1));
-        assert_eq!(counts.latencies().map(|latencies| latencies.count), [1, 2]);
+        assert_eq!(counts.latencies().map(|latencies| latencies.count), [2, 1]);
         assert_eq!(counts.refusals(), BTreeMap::from([("overloaded".to_owned(), 1)]));
     }
 }
