@@ -13,17 +13,19 @@ use crate::streams::{bucket_stream, bucket_subject};
 pub enum ServerRole {
     /// Makes the streams; operators. May do everything.
     Admin,
-    /// Writes commands and signals, hears outcomes, stores policies.
+    /// Writes commands and signals, hears outcomes.
     Gateway,
     /// Reads commands, writes outcomes, trims commands.
     Processor,
     /// Reads outcomes.
     Projector,
+    /// Reads everything and writes nothing: tools that look.
+    Auditor,
 }
 
 impl ServerRole {
     /// Every role.
-    pub const ALL: [Self; 4] = [Self::Admin, Self::Gateway, Self::Processor, Self::Projector];
+    pub const ALL: [Self; 5] = [Self::Admin, Self::Gateway, Self::Processor, Self::Projector, Self::Auditor];
 
     /// The name of its user.
     pub const fn user(self) -> &'static str {
@@ -32,6 +34,7 @@ impl ServerRole {
             Self::Gateway => "gateway",
             Self::Processor => "processor",
             Self::Projector => "projector",
+            Self::Auditor => "auditor",
         }
     }
 }
@@ -147,7 +150,6 @@ impl Permissions {
                 of.may_publish(["cmd.*", "signal.*"]);
                 of.may_subscribe(["live.*", "signal.*"]);
                 of.may_get((0..partitions).map(outcome_stream));
-                of.may_use_policies(true);
                 // Whether every partition has a processor.
                 of.may_get([bucket_stream(LEASES_BUCKET)].into_iter());
             }
@@ -160,11 +162,17 @@ impl Permissions {
                     (0..partitions).map(|partition| format!("$JS.API.STREAM.PURGE.{}", command_stream(partition))),
                 );
                 of.may_hold(&[role::PROCESSOR]);
-                of.may_use_policies(false);
+                of.may_get([bucket_stream(POLICIES_BUCKET)].into_iter());
             }
             ServerRole::Projector => {
                 of.may_read((0..partitions).map(outcome_stream));
                 of.may_hold(&[role::REDIS_PROJECTOR, role::CLICKHOUSE_PROJECTOR]);
+            }
+            ServerRole::Auditor => {
+                of.may_read(
+                    (0..partitions).flat_map(|partition| [command_stream(partition), outcome_stream(partition)]),
+                );
+                of.may_get([LEASES_BUCKET, POLICIES_BUCKET].map(bucket_stream).into_iter());
             }
         }
         of
@@ -206,13 +214,6 @@ impl Permissions {
             let leases = bucket_subject(LEASES_BUCKET, &format!("{role}.*"));
             self.may_publish([leases.clone(), bucket_subject(LEASES_BUCKET, &format!("presence.{role}.*"))]);
             self.may_subscribe([leases]);
-        }
-    }
-
-    fn may_use_policies(&mut self, store: bool) {
-        self.may_get([bucket_stream(POLICIES_BUCKET)].into_iter());
-        if store {
-            self.may_publish([bucket_subject(POLICIES_BUCKET, "*")]);
         }
     }
 }
@@ -267,6 +268,7 @@ mod tests {
             (ServerRole::Gateway, true, false),
             (ServerRole::Processor, false, true),
             (ServerRole::Projector, false, false),
+            (ServerRole::Auditor, false, false),
         ] {
             assert_eq!((may(role, "cmd.*"), may(role, "evt.*")), (commands, outcomes), "{role:?}");
         }

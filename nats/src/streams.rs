@@ -137,7 +137,7 @@ pub(crate) async fn check(link: &Link, config: &LogConfig) -> Result<LogId, LogE
 }
 
 /// Every stream of the log, in the order in which they are made.
-fn expected(config: &LogConfig, id: &LogId) -> Vec<Config> {
+pub(crate) fn expected(config: &LogConfig, id: &LogId) -> Vec<Config> {
     let outcomes = (0..config.partitions).map(|partition| Config {
         republish: Some(Republish {
             source: outcome_subject(partition),

@@ -13,9 +13,10 @@ use natter_schemas::names::UserId;
 use tokio::time::{Duration, timeout};
 
 use crate::bench::{self, Bench};
-use crate::cli::{Health, Import, LogCat, Policy, PolicyOf, Token};
+use crate::cli::{Doctor, Health, Import, LogCat, Policy, PolicyOf, Sizes, Token};
+use crate::doctor::Verdict;
 use crate::running::Running;
-use crate::{connect, import, policy, tenants};
+use crate::{connect, doctor, import, policy, sizes, tenants};
 
 /// A token outlives the longest import.
 const IMPORT_TOKEN_TTL: Duration = Duration::from_hours(7 * 24);
@@ -106,7 +107,7 @@ pub(crate) fn gateway_of(named: Option<&str>, running: &crate::cli::Running) -> 
 /// # Errors
 /// No such stream, or the broker is away.
 pub async fn log_cat(args: &LogCat) -> anyhow::Result<()> {
-    let log = connect::log(&args.running.config()?, "log cat").await?;
+    let log = connect::log(&args.running.auditors_config()?, "log cat").await?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut written = Ok(());
     let print = |record| {
@@ -147,7 +148,7 @@ pub async fn policy(args: &Policy) -> anyhow::Result<()> {
 
 /// The hash in force in each partition, and each policy once, as it was set.
 async fn show_policy(of: &PolicyOf) -> anyhow::Result<()> {
-    let config = of.running.config()?;
+    let config = of.running.auditors_config()?;
     let redis = connect::redis(&config).await?;
     let hashes = policy::in_force(&redis, config.log.partitions, &of.tenant).await?;
     for (partition, hash) in hashes.iter().enumerate() {
@@ -182,6 +183,26 @@ pub async fn health(args: &Health) -> anyhow::Result<ExitCode> {
     let ready = answer.status().is_success();
     say(&String::from_utf8_lossy(&answer.into_body().collect().await?.to_bytes()));
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Looks at a system and says how to mend what is wrong; exit code 1 when anything is.
+///
+/// # Errors
+/// What is in the data folder cannot be read.
+pub async fn doctor(args: &Doctor) -> anyhow::Result<ExitCode> {
+    let report = doctor::doctor(&args.running).await?;
+    say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
+    Ok(if report.verdict == Verdict::Wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints how many bytes the messages take in each store.
+///
+/// # Errors
+/// A store does not answer.
+pub async fn sizes(args: &Sizes) -> anyhow::Result<()> {
+    let sizes = sizes::sizes(&args.running.auditors_config()?).await?;
+    say(&if args.json { serde_json::to_string(&sizes)? } else { sizes.to_string() });
+    Ok(())
 }
 
 /// Prints the tables of codes as they stand in docs/protocol.md.

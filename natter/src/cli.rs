@@ -48,6 +48,12 @@ pub enum Command {
     Bench(Bench),
     /// Ask a process whether it is ready; exit code 1 if not.
     Health(Health),
+    /// Check a configuration and everything that a system stands on, and say how to mend what is wrong; exit code 1 if anything is.
+    ///
+    /// Looks at the system that `natter up` runs in the data folder; where none runs, at what a start would need. With --config, at the system of that file.
+    Doctor(Doctor),
+    /// Print how many bytes the messages take in each store.
+    Sizes(Sizes),
     /// Print the tables of error and close codes as Markdown.
     Codes,
     /// Become a backend's server, which ends with the process that started it.
@@ -208,6 +214,28 @@ pub struct Health {
     pub running: Running,
 }
 
+/// `natter doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Which system.
+    #[command(flatten)]
+    pub running: Running,
+    /// Print the report as one JSON line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `natter sizes`.
+#[derive(Debug, Args)]
+pub struct Sizes {
+    /// Which system.
+    #[command(flatten)]
+    pub running: Running,
+    /// Print the sizes as one JSON line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 impl Running {
     /// The configuration by which the system is reached.
     ///
@@ -217,6 +245,17 @@ impl Running {
         match &self.config {
             Some(file) => Ok(Config::load(Some(file))?),
             None => crate::running::config(&self.data),
+        }
+    }
+
+    /// The same to look only: where `natter up` runs the system, as a user who may read everything and write nothing.
+    ///
+    /// # Errors
+    /// As [`Running::config`].
+    pub fn auditors_config(&self) -> anyhow::Result<Config> {
+        match &self.config {
+            Some(file) => Ok(Config::load(Some(file))?),
+            None => crate::running::auditors_config(&self.data),
         }
     }
 }

@@ -70,6 +70,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => answers::policy(&args).await?,
         Command::Bench(args) => answers::bench(&args).await?,
         Command::Health(args) => return answers::health(&args).await,
+        Command::Doctor(args) => return answers::doctor(&args).await,
+        Command::Sizes(args) => answers::sizes(&args).await?,
         Command::Codes => answers::codes(),
         Command::ClickhouseServer(args) => engine::serve(args).await?,
         Command::BackendExec(_) => {}

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::foreign_pages;
 use crate::readiness::Dependencies;
 
 /// Histograms keep every value until this is done, whether anybody asks for them or not.
@@ -43,6 +44,8 @@ pub async fn serve(
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
         .route("/readyz", get(readyz))
         .with_state(private);
+    let is_local = listener.local_addr().context("cannot read the private port's address")?.ip().is_loopback();
+    let router = foreign_pages::refused(router, is_local);
     let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
     tokio::select! {
         served = serving.into_future() => served.context("the private port broke"),

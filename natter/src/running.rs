@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use natter_nats::server::ServerRole;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ use crate::tenants;
 /// The file's name in the data folder.
 pub const FILE: &str = "run.json";
 
-/// Where everything of a running system is; each a URL with its credentials.
+/// Where everything of a running system is; each a URL with the credentials of a user who may do everything.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Running {
     /// Always true: the line is printed when the system is ready.
@@ -31,6 +32,10 @@ pub struct Running {
     pub clickhouse: String,
     /// Objects.
     pub s3: String,
+    /// The history again, with a user who may read it: for people with SQL.
+    pub analyst: String,
+    /// The log, the views and the history with users who may read everything: for tools that look.
+    pub auditor: Auditor,
     /// The process.
     pub pid: u32,
     /// Partitions of the log.
@@ -39,19 +44,36 @@ pub struct Running {
     pub replicas: usize,
 }
 
+/// By which the tools that look reach a system.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Auditor {
+    /// The log.
+    pub nats: String,
+    /// The Redis views.
+    pub redis: String,
+    /// The history.
+    pub clickhouse: String,
+}
+
 impl Running {
     /// This process's system: the gateway at `http`, the private port at `metrics`.
     pub fn new(http: String, metrics: String, endpoints: &Endpoints, config: &Config) -> Self {
-        let ClickHouse { url, user, password } = &endpoints.clickhouse;
         let S3 { endpoint, access_key, secret_key, .. } = &endpoints.s3;
+        let auditor = endpoints.of(ServerRole::Auditor);
         Self {
             ready: true,
             http,
             metrics,
             nats: endpoints.nats_url.clone(),
             redis: endpoints.redis_url.clone(),
-            clickhouse: with_credentials(url, user, password),
+            clickhouse: history_url(&endpoints.clickhouse),
             s3: with_credentials(endpoint, access_key, secret_key),
+            analyst: history_url(&endpoints.analyst),
+            auditor: Auditor {
+                nats: auditor.nats_url,
+                redis: auditor.redis_url,
+                clickhouse: history_url(&auditor.clickhouse),
+            },
             pid: std::process::id(),
             partitions: config.log.partitions,
             replicas: config.log.replicas,
@@ -103,26 +125,47 @@ impl Running {
     }
 }
 
-/// The configuration by which the system that runs in `data` is reached.
+/// The configuration by which the system that runs in `data` is reached, as a user who may do everything.
 ///
 /// # Errors
 /// Nothing runs there.
 pub fn config(data: &Path) -> anyhow::Result<Config> {
     let running = Running::read(data)?;
-    let (clickhouse_url, clickhouse_user, clickhouse_password) = split_credentials(&running.clickhouse);
     let (s3_endpoint, s3_access_key, s3_secret_key) = split_credentials(&running.s3);
     let mut config = Config { tenants: tenants::read(data)?, ..Config::default() };
     config.log.url = Some(Secret::new(running.nats));
     config.log.partitions = running.partitions;
     config.log.replicas = running.replicas;
     config.redis.url = Some(Secret::new(running.redis));
-    config.clickhouse.url = Some(clickhouse_url);
-    config.clickhouse.user = clickhouse_user;
-    config.clickhouse.password = Some(Secret::new(clickhouse_password));
+    ask_history_at(&mut config, &running.clickhouse);
     config.s3.endpoint = Some(s3_endpoint);
     config.s3.access_key = Some(s3_access_key);
     config.s3.secret_key = Some(Secret::new(s3_secret_key));
     Ok(config)
+}
+
+/// The same as a user who may read everything and write nothing.
+///
+/// # Errors
+/// Nothing runs there.
+pub fn auditors_config(data: &Path) -> anyhow::Result<Config> {
+    let Auditor { nats, redis, clickhouse } = Running::read(data)?.auditor;
+    let mut config = config(data)?;
+    config.log.url = Some(Secret::new(nats));
+    config.redis.url = Some(Secret::new(redis));
+    ask_history_at(&mut config, &clickhouse);
+    Ok(config)
+}
+
+fn ask_history_at(config: &mut Config, url: &str) {
+    let (url, user, password) = split_credentials(url);
+    config.clickhouse.url = Some(url);
+    config.clickhouse.user = user;
+    config.clickhouse.password = Some(Secret::new(password));
+}
+
+fn history_url(of: &ClickHouse) -> String {
+    with_credentials(&of.url, &of.user, &of.password)
 }
 
 /// Forgets that a system runs in `data`.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use natter_nats::server::Password;
 
 use super::credentials::Credentials;
 use super::endpoints::ClickHouse;
@@ -10,46 +11,49 @@ use super::fetch::Program;
 use super::folder::write_private;
 use super::program::Candidate;
 use super::supervisor::Launch;
+use super::users::{HistoryUser, engine_users, users_xml};
 
 /// From 26.2 on the text index is no longer experimental.
 pub const CANDIDATE: Candidate =
     Candidate { name: "clickhouse", version_args: &["server", "--version"], minimum: (26, 2, 0) };
 
-const USER: &str = "default";
 const CONFIG: &str = "config.xml";
 const USERS: &str = "users.xml";
-const PASSWORD: &str = "password";
+const ENGINE_USERS: &str = "users.json";
 
-pub fn endpoint(port: u16, credentials: &Credentials) -> ClickHouse {
+/// For this user.
+pub fn endpoint(port: u16, user: HistoryUser, credentials: &Credentials) -> ClickHouse {
     ClickHouse {
         url: format!("http://127.0.0.1:{port}"),
-        user: USER.to_owned(),
-        password: credentials.clickhouse_password.clone(),
+        user: user.name().to_owned(),
+        password: credentials.clickhouse(user).to_owned(),
     }
 }
 
-/// Writes the config into `folder` and says how to start the server, or the engine's own process, there.
+/// Writes the config into `folder` and says how to start the server, or the engine's own process, there. The analysts' database is `views`.
 pub fn launch(
     program: &Program,
     shim: &Path,
     folder: &Path,
     port: u16,
+    views: &str,
     credentials: &Credentials,
 ) -> anyhow::Result<Launch> {
-    let password = &credentials.clickhouse_password;
+    let password = |user| credentials.clickhouse(user);
     let (program, args) = match program {
         Program::OnPath(server) => {
             let file = folder.join(CONFIG);
             write_private(&file, server_config(port).as_bytes())?;
-            write_private(&folder.join(USERS), server_users(password).as_bytes())?;
+            let users = HistoryUser::ALL.map(|user| (user, Password::Literal(password(user).to_owned())));
+            write_private(&folder.join(USERS), users_xml(views, "127.0.0.1", &users).as_bytes())?;
             (server.clone(), vec!["server".into(), "--config-file".into(), file.into()])
         }
         Program::Fetched(library) => {
-            let file = folder.join(PASSWORD);
-            write_private(&file, password.as_bytes())?;
+            let file = folder.join(ENGINE_USERS);
+            write_private(&file, &engine_users(views, password)?)?;
             let mut args =
                 vec!["clickhouse-server".into(), "--library".into(), library.into(), "--data".into(), folder.into()];
-            args.extend(["--port".into(), port.to_string().into(), "--password-file".into(), file.into()]);
+            args.extend(["--port".into(), port.to_string().into(), "--users-file".into(), file.into()]);
             (shim.to_owned(), args)
         }
     };
@@ -76,27 +80,6 @@ fn server_config(port: u16) -> String {
     )
 }
 
-/// The server's only user, who may make others.
-fn server_users(password: &str) -> String {
-    format!(
-        "<!-- Written by natter at each start. -->
-<clickhouse>
-  <users>
-    <{USER}>
-      <password>{password}</password>
-      <networks><ip>127.0.0.1</ip></networks>
-      <profile>default</profile>
-      <quota>default</quota>
-      <access_management>1</access_management>
-    </{USER}>
-  </users>
-  <profiles><default/></profiles>
-  <quotas><default/></quotas>
-</clickhouse>
-"
-    )
-}
-
 /// Whether the server answers a query of natter's user.
 pub async fn check(endpoint: &ClickHouse) -> anyhow::Result<()> {
     let client = clickhouse::Client::default()
@@ -111,27 +94,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_on_path_listens_on_loopback_with_one_user() {
+    fn a_server_on_path_listens_on_loopback_with_its_users() {
         let folder = tempfile::tempdir().unwrap();
         let program = Program::OnPath("/usr/bin/clickhouse".into());
-        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &Credentials::example()).unwrap();
+        let credentials = Credentials::example();
+        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, "natter", &credentials).unwrap();
         assert_eq!(launch.program, Path::new("/usr/bin/clickhouse"));
         assert_eq!(launch.args[0], "server");
         let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
         assert!(config.contains("<listen_host>127.0.0.1</listen_host>"), "{config}");
         assert!(config.contains("<http_port>8123</http_port>") && !config.contains("tcp_port"), "{config}");
         let users = std::fs::read_to_string(folder.path().join(USERS)).unwrap();
-        assert!(users.contains("<password>secret</password>"), "{users}");
+        for user in HistoryUser::ALL {
+            assert!(users.contains(&format!("<{}>", user.name())), "{users}");
+        }
+        assert!(!users.contains("_password<"), "passwords are digests: {users}");
     }
 
     #[test]
     fn the_library_is_served_by_natter_itself() {
         let folder = tempfile::tempdir().unwrap();
         let program = Program::Fetched("/cache/libchdb.so".into());
-        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &Credentials::example()).unwrap();
+        let credentials = Credentials::example();
+        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, "natter", &credentials).unwrap();
         assert_eq!(launch.program, Path::new("/natter"));
         assert_eq!(launch.args[..3], ["clickhouse-server", "--library", "/cache/libchdb.so"]);
-        assert!(!launch.args.iter().any(|arg| arg == "secret"), "arguments are seen by every user of the machine");
-        assert_eq!(std::fs::read_to_string(folder.path().join(PASSWORD)).unwrap(), "secret");
+        let secret = credentials.clickhouse(HistoryUser::Analyst);
+        assert!(!launch.args.iter().any(|arg| arg == secret), "arguments are seen by every user of the machine");
+        assert!(std::fs::read_to_string(folder.path().join(ENGINE_USERS)).unwrap().contains("analyst"));
     }
 }

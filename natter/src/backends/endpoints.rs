@@ -6,19 +6,30 @@ use natter_nats::server::ServerRole;
 
 use super::Backend;
 
-/// All four backends' addresses, whether natter started them or they were given.
+/// All four backends' addresses, whether natter started them or they were given, with users who may do everything.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoints {
-    /// `nats://user:password@host:port`, with a user who may do everything.
+    /// `nats://user:password@host:port`
     pub nats_url: String,
-    /// The same with each role's user; empty when the server was given.
-    pub(super) nats_users: Vec<(ServerRole, String)>,
-    /// `redis://:password@host:port/`
+    /// `redis://user:password@host:port/`
     pub redis_url: String,
     /// The history.
     pub clickhouse: ClickHouse,
     /// Media and the archive.
     pub s3: S3,
+    /// The history for people with SQL, who may read it.
+    pub analyst: ClickHouse,
+    /// The other users, by role.
+    pub(super) users: Vec<(ServerRole, Users)>,
+}
+
+/// What a role's users are called on the servers, as far as these are natter's own.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Users {
+    pub(super) nats_url: Option<String>,
+    pub(super) redis_url: Option<String>,
+    pub(super) clickhouse: Option<ClickHouse>,
+    pub(super) s3: Option<S3>,
 }
 
 /// ClickHouse's HTTP interface.
@@ -50,7 +61,7 @@ pub struct S3 {
 pub struct Given {
     /// With user and password where it wants them.
     pub nats_url: Option<String>,
-    /// With a password where it wants one.
+    /// With user and password where it wants them.
     pub redis_url: Option<String>,
     /// Its HTTP interface.
     pub clickhouse: Option<ClickHouse>,
@@ -59,9 +70,22 @@ pub struct Given {
 }
 
 impl Endpoints {
-    /// The log, for a process of this role, with the least permissions that it needs where natter's own server serves it.
+    /// The log, for a process of this role.
     pub fn nats_url_of(&self, role: ServerRole) -> &str {
-        self.nats_users.iter().find(|(of, _)| *of == role).map_or(&self.nats_url, |(_, url)| url)
+        let users = self.users.iter().find(|(of, _)| *of == role).and_then(|(_, users)| users.nats_url.as_deref());
+        users.unwrap_or(&self.nats_url)
+    }
+
+    /// The same for a process of this role: on servers that natter started, with users who may do what that role needs and no more.
+    #[must_use]
+    pub fn of(&self, role: ServerRole) -> Endpoints {
+        let mut own = self.clone();
+        let Some((_, users)) = self.users.iter().find(|(of, _)| *of == role).cloned() else { return own };
+        own.nats_url = users.nats_url.unwrap_or(own.nats_url);
+        own.redis_url = users.redis_url.unwrap_or(own.redis_url);
+        own.clickhouse = users.clickhouse.unwrap_or(own.clickhouse);
+        own.s3 = users.s3.unwrap_or(own.s3);
+        own
     }
 }
 

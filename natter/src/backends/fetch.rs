@@ -54,6 +54,33 @@ pub async fn program(backend: Backend, on_path: Candidate, notify: &Notify) -> a
     }
 }
 
+/// From where [`program`] would take it.
+pub async fn source(backend: Backend, on_path: Candidate) -> anyhow::Result<String> {
+    if let Some(program) = on_path.on_path().await {
+        return Ok(format!("{}, which is on PATH", program.display()));
+    }
+    let pin = pin(backend);
+    let folder = cache_folder()?.join(pin.folder_name());
+    if folder.join(&pin.program).is_file() {
+        return Ok(format!("{} {}, which was fetched into {}", pin.package, pin.version, folder.display()));
+    }
+    has_packages()?;
+    let client = registry::client(pin.registry).await?;
+    Ok(format!(
+        "{} {}, {} MB, which the first start fetches by {client}",
+        pin.package,
+        pin.version,
+        pin.bytes / 1_000_000
+    ))
+}
+
+fn has_packages() -> anyhow::Result<()> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
+        bail!("there is no package for {}-{}", std::env::consts::OS, std::env::consts::ARCH);
+    }
+    Ok(())
+}
+
 /// `$XDG_CACHE_HOME/natter`, by default `~/.cache/natter`.
 fn cache_folder() -> anyhow::Result<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -71,9 +98,7 @@ async fn fetch(backend: Backend, pin: &'static Pin, cache: &Path, notify: &Notif
     if program.is_file() {
         return Ok(program);
     }
-    if !cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
-        bail!("there is no package for {}-{}", std::env::consts::OS, std::env::consts::ARCH);
-    }
+    has_packages()?;
     make_folder(cache)?;
     let lock = lock(cache.join(format!("{}.lock", pin.folder_name()))).await?;
     if program.is_file() {

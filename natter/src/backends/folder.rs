@@ -63,14 +63,7 @@ impl Folder {
     /// # Errors
     /// When it cannot be read or holds something else.
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
-        let path = self.path.join(name);
-        match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .with_context(|| format!("{} is not what natter wrote", path.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+        read_json(&self.path.join(name))
     }
 
     /// Writes a JSON file of this folder, readable by its owner only, whole or not at all.
@@ -79,6 +72,20 @@ impl Folder {
     /// When it cannot be written.
     pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> anyhow::Result<()> {
         write_private(&self.path.join(name), &serde_json::to_vec_pretty(value)?)
+    }
+}
+
+/// Reads a JSON file; `None` when there is none.
+///
+/// # Errors
+/// When it cannot be read or holds something else.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .with_context(|| format!("{} is not what natter wrote", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 

@@ -21,9 +21,10 @@ mod s3;
 mod shim;
 mod supervised;
 mod supervisor;
+mod users;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,10 +43,13 @@ pub use self::shim::{BackendExec, backend_exec};
 pub use self::supervised::{State, Status};
 
 use self::credentials::Credentials;
+use self::endpoints::Users;
 use self::log_file::LogFile;
 use self::ports::Ports;
+use self::program::Candidate;
 use self::supervised::Supervised;
 use self::supervisor::{Launch, Source, Supervisor};
+use self::users::HistoryUser;
 
 /// One of the four servers that natter stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +75,16 @@ impl Backend {
             Backend::Redis => "redis",
             Backend::S3 => "s3",
             Backend::ClickHouse => "clickhouse",
+        }
+    }
+
+    /// The program that serves it, where there is one on PATH.
+    fn candidate(self) -> Candidate {
+        match self {
+            Backend::Nats => nats::CANDIDATE,
+            Backend::Redis => redis::CANDIDATE,
+            Backend::S3 => s3::CANDIDATE,
+            Backend::ClickHouse => clickhouse::CANDIDATE,
         }
     }
 
@@ -117,8 +131,34 @@ pub struct Options {
     pub partitions: u16,
     /// When the broker syncs to disk what it acknowledges.
     pub fsync: Fsync,
+    /// The analysts' database; the projector may write into `<database>_store`.
+    pub database: String,
+    /// The bucket that gateways may use.
+    pub bucket: String,
     /// Called, from the supervisor's thread, with what the operator should hear.
     pub notify: Notify,
+}
+
+/// The oldest nats-server that is taken: major, minor, patch.
+pub const MIN_NATS: program::Version = nats::CANDIDATE.minimum;
+/// The oldest ClickHouse that is taken.
+pub const MIN_CLICKHOUSE: program::Version = clickhouse::CANDIDATE.minimum;
+
+/// From where a start would take this backend's server; nothing is fetched.
+///
+/// # Errors
+/// It can be had from nowhere; the error says what is missing.
+pub async fn source(backend: Backend) -> anyhow::Result<String> {
+    fetch::source(backend, backend.candidate()).await
+}
+
+/// Addresses and users of the servers that natter starts in this data folder; `None`: it never did.
+///
+/// # Errors
+/// A file there is not what natter wrote.
+pub fn endpoints_in(data: &Path, given: &Given) -> anyhow::Result<Option<Endpoints>> {
+    let (Some(credentials), Some(ports)) = (Credentials::read(data)?, Ports::read(data)?) else { return Ok(None) };
+    Ok(Some(endpoints(&credentials, &ports, given)))
 }
 
 /// The running backends. Dropping this kills them; `stop` ends them properly.
@@ -139,9 +179,9 @@ pub async fn start(options: Options) -> anyhow::Result<Backends> {
     let folder = Folder::open(&options.data).await?;
     let credentials = Credentials::load_or_make(&folder)?;
     let ports = Ports::load_or_choose(&folder)?;
-    let Options { shim, notify, partitions, fsync, .. } = options;
-    let setup = Arc::new(Setup { credentials, ports, partitions, fsync, folder, shim, notify });
-    let endpoints = Arc::new(setup.endpoints(&options.given));
+    let Options { shim, notify, partitions, fsync, database, bucket, .. } = options;
+    let setup = Arc::new(Setup { credentials, ports, partitions, fsync, database, bucket, folder, shim, notify });
+    let endpoints = Arc::new(endpoints(&setup.credentials, &setup.ports, &options.given));
     let logs = setup.folder.subfolder("logs")?;
     let mut running = Vec::new();
     for backend in Backend::ALL.into_iter().filter(|backend| options.which.contains(backend)) {
@@ -247,48 +287,58 @@ struct Setup {
     ports: Ports,
     partitions: u16,
     fsync: Fsync,
+    database: String,
+    bucket: String,
     folder: Folder,
     shim: PathBuf,
     notify: Notify,
 }
 
 impl Setup {
-    fn endpoints(&self, given: &Given) -> Endpoints {
-        let (credentials, ports) = (&self.credentials, &self.ports);
-        let nats_url = |role| nats::url(ports.nats, role, credentials);
-        Endpoints {
-            nats_url: given.nats_url.clone().unwrap_or_else(|| nats_url(ServerRole::Admin)),
-            nats_users: match given.nats_url {
-                Some(_) => Vec::new(),
-                None => ServerRole::ALL.map(|role| (role, nats_url(role))).into(),
-            },
-            redis_url: given.redis_url.clone().unwrap_or_else(|| redis::url(ports.redis, &credentials.redis_password)),
-            clickhouse: given.clickhouse.clone().unwrap_or_else(|| clickhouse::endpoint(ports.clickhouse, credentials)),
-            s3: given.s3.clone().unwrap_or_else(|| s3::endpoint(ports.s3, credentials)),
-        }
-    }
-
     /// Finds or fetches the backend's program and writes its config.
     async fn prepare(self: Arc<Self>, backend: Backend) -> anyhow::Result<Launch> {
         let folder = self.folder.subfolder(backend.name())?;
         let (credentials, ports) = (&self.credentials, &self.ports);
         match backend {
             Backend::Nats => {
-                let program = fetch::program(backend, nats::CANDIDATE, &self.notify).await?;
+                let program = fetch::program(backend, backend.candidate(), &self.notify).await?;
                 nats::launch(program.path(), &folder, ports.nats, self.partitions, self.fsync, credentials)
             }
             Backend::Redis => {
-                let program = fetch::program(backend, redis::CANDIDATE, &self.notify).await?;
-                redis::launch(program.path(), &folder, ports.redis, &credentials.redis_password)
+                let program = fetch::program(backend, backend.candidate(), &self.notify).await?;
+                redis::launch(program.path(), &folder, ports.redis, credentials)
             }
             Backend::S3 => {
-                let program = fetch::program(backend, s3::CANDIDATE, &self.notify).await?;
-                s3::launch(program.path(), &folder, ports.s3, credentials)
+                let program = fetch::program(backend, backend.candidate(), &self.notify).await?;
+                s3::launch(program.path(), &folder, ports.s3, &self.bucket, credentials)
             }
             Backend::ClickHouse => {
-                let program = fetch::program(backend, clickhouse::CANDIDATE, &self.notify).await?;
-                clickhouse::launch(&program, &self.shim, &folder, ports.clickhouse, credentials)
+                let program = fetch::program(backend, backend.candidate(), &self.notify).await?;
+                clickhouse::launch(&program, &self.shim, &folder, ports.clickhouse, &self.database, credentials)
             }
         }
+    }
+}
+
+/// Everything's address with its users: those of the servers that are given, and natter's own for the rest.
+fn endpoints(credentials: &Credentials, ports: &Ports, given: &Given) -> Endpoints {
+    let nats_url = |role| nats::url(ports.nats, role, credentials);
+    let redis_url = |role| redis::url(ports.redis, role, credentials);
+    let history = |user| clickhouse::endpoint(ports.clickhouse, user, credentials);
+    let s3 = |keys| s3::endpoint(ports.s3, &keys);
+    let admin = HistoryUser::Role(ServerRole::Admin);
+    let of = |role| Users {
+        nats_url: given.nats_url.is_none().then(|| nats_url(role)),
+        redis_url: given.redis_url.is_none().then(|| redis_url(role)),
+        clickhouse: given.clickhouse.is_none().then(|| history(HistoryUser::Role(role))),
+        s3: (given.s3.is_none() && role == ServerRole::Gateway).then(|| s3(credentials.s3_gateway())),
+    };
+    Endpoints {
+        nats_url: given.nats_url.clone().unwrap_or_else(|| nats_url(ServerRole::Admin)),
+        redis_url: given.redis_url.clone().unwrap_or_else(|| redis_url(ServerRole::Admin)),
+        clickhouse: given.clickhouse.clone().unwrap_or_else(|| history(admin)),
+        s3: given.s3.clone().unwrap_or_else(|| s3(credentials.s3())),
+        analyst: given.clickhouse.clone().unwrap_or_else(|| history(HistoryUser::Analyst)),
+        users: ServerRole::ALL.map(|role| (role, of(role))).into(),
     }
 }

@@ -19,7 +19,7 @@ const CONFIG: &str = "nats.conf";
 
 /// For this role's user.
 pub fn url(port: u16, role: ServerRole, credentials: &Credentials) -> String {
-    format!("nats://{}:{}@127.0.0.1:{port}", role.user(), password(role, credentials))
+    format!("nats://{}:{}@127.0.0.1:{port}", role.user(), credentials.nats(role))
 }
 
 /// Writes the config into `folder` and says how to start the server there, for a log of so many partitions.
@@ -31,7 +31,7 @@ pub fn launch(
     fsync: Fsync,
     credentials: &Credentials,
 ) -> anyhow::Result<Launch> {
-    let user = |role| (role, Password::Literal(password(role, credentials).to_owned()));
+    let user = |role| (role, Password::Literal(credentials.nats(role).to_owned()));
     let config = server_config(&ServerSettings {
         listen: format!("127.0.0.1:{port}"),
         // In the folder in which it runs, so that no path has to be quoted.
@@ -46,15 +46,6 @@ pub fn launch(
     write_private(&file, config.as_bytes())?;
     let args = vec!["--config".into(), file.into()];
     Ok(Launch { program: program.to_owned(), args, folder: folder.to_owned(), litter: Vec::new() })
-}
-
-fn password(role: ServerRole, credentials: &Credentials) -> &str {
-    match role {
-        ServerRole::Admin => &credentials.nats_admin_password,
-        ServerRole::Gateway => &credentials.nats_gateway_password,
-        ServerRole::Processor => &credentials.nats_processor_password,
-        ServerRole::Projector => &credentials.nats_projector_password,
-    }
 }
 
 /// Size of the file system that holds this folder.
@@ -101,7 +92,7 @@ mod tests {
             assert!(!config.contains(absent), "{config}");
         }
         for role in ServerRole::ALL {
-            let password = password(role, &credentials);
+            let password = credentials.nats(role);
             assert!(config.contains(&format!("password: \"{password}\"")), "{config}");
             assert_eq!(url(4222, role, &credentials), format!("nats://{}:{password}@127.0.0.1:4222", role.user()));
         }

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::folder::Folder;
+use super::folder::{Folder, read_json};
 
 const FILE: &str = "ports.json";
 
@@ -44,6 +45,11 @@ pub struct S3Ports {
 }
 
 impl Ports {
+    /// Those of a data folder that another process may have; `None`: there are none.
+    pub fn read(data: &Path) -> anyhow::Result<Option<Ports>> {
+        read_json(&data.join(FILE))
+    }
+
     /// Those of the data folder, each as long as it is free; others for the rest. What is chosen is kept.
     pub fn load_or_choose(folder: &Folder) -> anyhow::Result<Ports> {
         let kept: Option<Ports> = folder.read_json(FILE)?;

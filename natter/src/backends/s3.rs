@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, KeyPair};
 use super::endpoints::S3;
 use super::folder::write_private;
 use super::ports::S3Ports;
@@ -28,20 +28,27 @@ pub const REGION: &str = "us-east-1";
 /// A bucket grows by one volume at a time: the default of seven takes seconds from the first write.
 const MASTER: &str = "[master.volume_growth]\ncopy_1 = 1\n";
 
-pub fn endpoint(ports: S3Ports, credentials: &Credentials) -> S3 {
+/// For the user with these keys.
+pub fn endpoint(ports: S3Ports, keys: &KeyPair<'_>) -> S3 {
     S3 {
         endpoint: format!("http://127.0.0.1:{}", ports.s3),
         region: REGION.to_owned(),
-        access_key: credentials.s3_access_key.clone(),
-        secret_key: credentials.s3_secret_key.clone(),
+        access_key: keys.access_key.to_owned(),
+        secret_key: keys.secret_key.to_owned(),
     }
 }
 
 /// Writes the configs into `folder` and says how to start the server there.
-pub fn launch(program: &Path, folder: &Path, ports: S3Ports, credentials: &Credentials) -> anyhow::Result<Launch> {
-    write_private(&folder.join("s3.json"), &identities(credentials)?)?;
+pub fn launch(
+    program: &Path,
+    folder: &Path,
+    ports: S3Ports,
+    bucket: &str,
+    credentials: &Credentials,
+) -> anyhow::Result<Launch> {
+    write_private(&folder.join("s3.json"), &identities(bucket, credentials)?)?;
     // These two are found by their names in the working directory.
-    write_private(&folder.join("security.toml"), security(&credentials.s3_internal_key).as_bytes())?;
+    write_private(&folder.join("security.toml"), security(credentials.s3_internal()).as_bytes())?;
     write_private(&folder.join("master.toml"), MASTER.as_bytes())?;
     Ok(Launch { program: program.to_owned(), args: args(ports), folder: folder.to_owned(), litter: sockets(ports) })
 }
@@ -57,11 +64,16 @@ fn sockets(ports: S3Ports) -> Vec<PathBuf> {
     sockets.map(|(name, port)| format!("/tmp/seaweedfs-{name}-grpc-{port}.sock").into()).into()
 }
 
-/// The one user of the S3 interface.
-fn identities(credentials: &Credentials) -> anyhow::Result<Vec<u8>> {
-    let keys = json!({ "accessKey": credentials.s3_access_key, "secretKey": credentials.s3_secret_key });
-    let actions = ["Admin", "Read", "Write", "List", "Tagging"];
-    Ok(serde_json::to_vec(&json!({ "identities": [{ "name": "natter", "credentials": [keys], "actions": actions }] }))?)
+/// The users of the S3 interface: one who may do everything, and the gateways', who may use natter's bucket.
+fn identities(bucket: &str, credentials: &Credentials) -> anyhow::Result<Vec<u8>> {
+    let identity = |name: &str, keys: KeyPair<'_>, actions: &[String]| {
+        let keys = json!({ "accessKey": keys.access_key, "secretKey": keys.secret_key });
+        json!({ "name": name, "credentials": [keys], "actions": actions })
+    };
+    let all = ["Admin", "Read", "Write", "List", "Tagging"].map(str::to_owned);
+    let own = ["Read", "Write", "List"].map(|action| format!("{action}:{bucket}"));
+    let identities = [identity("natter", credentials.s3(), &all), identity("gateway", credentials.s3_gateway(), &own)];
+    Ok(serde_json::to_vec(&json!({ "identities": identities }))?)
 }
 
 /// What is left of the inner HTTP interfaces answers only what the S3 gateway has signed.

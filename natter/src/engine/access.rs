@@ -1,26 +1,58 @@
-//! Who may ask: credentials and what they allow, and the guard against web pages in the operator's browser.
+//! Who may ask: credentials and what they allow.
+//!
+//! The library knows one user only, `default`, so the front holds everybody to their role: what a reader's statement may be says [`super::limits`], and its
+//! connection is `readonly` besides.
 
-use std::net::IpAddr;
-
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::HeaderMap;
 use base64::Engine as _;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::errors::{EngineError, code};
 
-/// What a credential allows. Analysts' roles, whose connections the engine itself holds to row policies, join here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a credential allows. Analysts of one tenant, whose connections the engine itself holds to row policies, join here.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Role {
     /// All of ClickHouse, as its `default` user.
     Admin,
+    /// Reads, and inserts rows into the tables of one database.
+    Writer {
+        /// The database.
+        database: String,
+    },
+    /// Reads.
+    Reader,
 }
+
+/// Settings that change nothing but one's own result: how it is written, and how much may be read for it. (`log_comment` is not among them: row
+/// policies will go by it.)
+const HARMLESS: [&str; 8] = [
+    "extremes",
+    "limit",
+    "offset",
+    "read_overflow_mode",
+    "result_overflow_mode",
+    "session_timezone",
+    "timeout_overflow_mode",
+    "insert_deduplication_token",
+];
+const HARMLESS_PREFIXES: [&str; 6] = ["output_format_", "input_format_", "date_time_", "max_", "join_", "group_by_"];
 
 impl Role {
     /// Whether a request of this role may change the setting. What it may not change is dropped, because drivers send settings by habit.
-    pub fn may_set(self, _setting: &str) -> bool {
+    pub fn may_set(&self, setting: &str) -> bool {
         match self {
             Self::Admin => true,
+            Self::Writer { .. } | Self::Reader => {
+                HARMLESS.contains(&setting) || HARMLESS_PREFIXES.iter().any(|prefix| setting.starts_with(prefix))
+            }
         }
+    }
+
+    /// Whether statements of this role are held to [`super::limits`].
+    pub fn is_limited(&self) -> bool {
+        *self != Self::Admin
     }
 }
 
@@ -30,10 +62,13 @@ pub struct AccessControl {
     users: Vec<User>,
 }
 
-#[derive(Debug)]
+/// A user as the file of users has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct User {
     name: String,
-    password: [u8; 32],
+    /// Lower-case hex.
+    password_sha256: String,
     role: Role,
 }
 
@@ -45,9 +80,12 @@ pub struct Credentials {
 }
 
 impl AccessControl {
-    /// One user `default` with all rights.
-    pub fn with_default_user(password: &str) -> Self {
-        Self { users: vec![User { name: "default".to_owned(), password: digest(password), role: Role::Admin }] }
+    /// The users of a JSON file.
+    ///
+    /// # Errors
+    /// It is not one.
+    pub fn parse(file: &[u8]) -> Result<Self, serde_json::Error> {
+        Ok(Self { users: serde_json::from_slice(file)? })
     }
 
     /// The role of these credentials.
@@ -58,20 +96,19 @@ impl AccessControl {
         let name = credentials.user.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
         let password = digest(credentials.password.as_deref().unwrap_or_default());
         // Digests are compared, so the time that it takes says nothing about the password.
-        self.users.iter().find(|user| user.name == name && user.password == password).map(|user| user.role).ok_or_else(
-            || {
-                EngineError::new(
-                    code::AUTHENTICATION_FAILED,
-                    "AUTHENTICATION_FAILED",
-                    format!("{name}: Authentication failed: password is incorrect, or there is no user with such name"),
-                )
-            },
-        )
+        let user = self.users.iter().find(|user| user.name == name && user.password_sha256 == password);
+        user.map(|user| user.role.clone()).ok_or_else(|| {
+            EngineError::new(
+                code::AUTHENTICATION_FAILED,
+                "AUTHENTICATION_FAILED",
+                format!("{name}: Authentication failed: password is incorrect, or there is no user with such name"),
+            )
+        })
     }
 }
 
-fn digest(password: &str) -> [u8; 32] {
-    Sha256::digest(password.as_bytes()).into()
+fn digest(password: &str) -> String {
+    hex::encode(Sha256::digest(password.as_bytes()))
 }
 
 impl Credentials {
@@ -106,35 +143,6 @@ fn parse_basic(value: &str) -> Option<Credentials> {
     Some(Credentials { user: Some(user.to_owned()), password: Some(password.to_owned()) })
 }
 
-/// Refuses what a foreign web page could send: a `Host` that is no loopback name (DNS rebinding), any `Origin` but our own address.
-///
-/// # Errors
-/// The status and text to answer with.
-pub fn guard(uri: &Uri, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
-    let refuse = |text: String| Err((StatusCode::FORBIDDEN, text));
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    for name in [Some(host), uri.authority().map(axum::http::uri::Authority::as_str)].into_iter().flatten() {
-        if !is_loopback(name) {
-            return refuse(format!("host {name:?} is refused: use 127.0.0.1 or localhost"));
-        }
-    }
-    for origin in headers.get_all(header::ORIGIN) {
-        if origin.as_bytes().strip_prefix(b"http://") != Some(host.as_bytes()) {
-            return refuse(format!("origin {origin:?} is refused"));
-        }
-    }
-    Ok(())
-}
-
-/// Whether `host` or `host:port` names this machine for itself.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or("", |(address, _)| address),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,35 +168,41 @@ mod tests {
 
     #[test]
     fn only_the_right_password_is_accepted() {
-        let access = AccessControl::with_default_user("secret");
+        let file = format!(
+            r#"[{{"name":"default","password_sha256":"{}","role":"admin"}},
+                {{"name":"projector","password_sha256":"{}","role":{{"writer":{{"database":"d"}}}}}}]"#,
+            digest("secret"),
+            digest("other")
+        );
+        let access = AccessControl::parse(file.as_bytes()).expect("users");
+        let writer = Role::Writer { database: "d".to_owned() };
+        assert_eq!(access.authenticate(&credentials("projector", "other")), Ok(writer));
         assert_eq!(access.authenticate(&credentials("default", "secret")), Ok(Role::Admin));
         assert_eq!(
             access.authenticate(&Credentials { user: None, password: Some("secret".to_owned()) }),
             Ok(Role::Admin)
         );
-        for wrong in [credentials("default", "Secret"), credentials("other", "secret"), Credentials::default()] {
+        for wrong in [
+            credentials("default", "Secret"),
+            credentials("other", "secret"),
+            credentials("projector", "secret"),
+            Credentials::default(),
+        ] {
             assert_eq!(access.authenticate(&wrong).expect_err("refused").code, 516);
         }
         assert!(!format!("{access:?}").contains("secret"));
     }
 
     #[test]
-    fn foreign_hosts_and_origins_are_refused() {
-        let allowed = |pairs: &[(&'static str, &str)]| guard(&Uri::from_static("/"), &headers(pairs)).is_ok();
-        for host in ["127.0.0.1:8123", "localhost", "LOCALHOST:1", "[::1]:8123", "127.0.0.2"] {
-            assert!(allowed(&[("host", host)]), "{host}");
+    fn who_is_limited_sets_nothing_but_the_looks_of_a_result() {
+        let writer = Role::Writer { database: "d".to_owned() };
+        for setting in ["max_threads", "output_format_json_quote_64bit_integers", "insert_deduplication_token"] {
+            assert!(Role::Reader.may_set(setting) && writer.may_set(setting), "{setting}");
         }
-        for host in
-            ["evil.example", "127.0.0.1.evil.example:80", "192.168.1.2", "", "localhost.evil", "[::2]:1", "[::1"]
+        for setting in ["readonly", "log_comment", "allow_ddl", "dialect", "additional_table_filters", "format_schema"]
         {
-            assert!(!allowed(&[("host", host)]), "{host}");
+            assert!(!Role::Reader.may_set(setting) && !writer.may_set(setting), "{setting}");
+            assert!(Role::Admin.may_set(setting), "{setting}");
         }
-        assert!(!allowed(&[]));
-        assert!(allowed(&[("host", "localhost:1"), ("origin", "http://localhost:1")]));
-        for origin in ["http://evil.example", "null", "https://localhost:1", "http://localhost:2", "http://127.0.0.1:1"]
-        {
-            assert!(!allowed(&[("host", "localhost:1"), ("origin", origin)]), "{origin}");
-        }
-        assert!(guard(&Uri::from_static("http://evil.example/"), &headers(&[("host", "localhost")])).is_err());
     }
 }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Query as UrlQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::{Bytes, BytesMut};
 
-use super::access::{self, AccessControl, Credentials, Role};
+use super::access::{AccessControl, Credentials, Role};
 use super::answer::{Frame, random_hex};
 use super::body::RequestBody;
 use super::errors::{EngineError, code};
@@ -20,6 +19,7 @@ use super::session::Session;
 use super::statement::{self, Insert, Statement};
 use super::workers::Workers;
 use super::{insert, multipart};
+use crate::foreign_pages;
 
 /// The largest statement without the rows of an insert.
 const QUERY_BYTES_MAX: usize = 16 << 20;
@@ -36,23 +36,16 @@ pub struct Service {
 
 /// The interface's routes.
 pub fn router(service: Arc<Service>) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/ping", get(ok))
         .route("/replicas_status", get(ok))
         .route("/", get(answer).post(answer))
-        .with_state(service)
-        .layer(middleware::from_fn(refuse_foreign_pages))
+        .with_state(service);
+    foreign_pages::refused(router, true)
 }
 
 async fn ok() -> &'static str {
     "Ok.\n"
-}
-
-async fn refuse_foreign_pages(request: Request, next: Next) -> Response {
-    match access::guard(request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err((status, text)) => (status, format!("{text}\n")).into_response(),
-    }
 }
 
 async fn answer(
@@ -132,7 +125,7 @@ impl Asked<'_> {
             Text::Nothing if self.read_only => Ok(ok().await.into_response()),
             Text::Nothing => Err(EngineError::new(code::SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error: Empty query")),
             Text::Insert(insert) => {
-                let session = Session::new(&parameters, self.role, self.read_only);
+                let session = Session::new(&parameters, &self.role, self.read_only);
                 insert::run(&self.service.workers, session, insert, body)
                     .await
                     .map(|progress| self.frame.stored(&progress))
@@ -144,7 +137,8 @@ impl Asked<'_> {
     async fn query(&self, parameters: &Parameters, sql: Bytes, select: bool) -> Result<Response, EngineError> {
         let named = statement::output_format(&sql);
         let format = named.or_else(|| parameters.default_format.clone()).unwrap_or_else(|| DEFAULT_FORMAT.to_owned());
-        let session = Session::new(parameters, self.role, self.read_only);
+        // Whoever may write does so by inserts; a statement that is none only reads.
+        let session = Session::new(parameters, &self.role, self.read_only || self.role.is_limited());
         let query = Query { sql, format: format.clone(), select, compress: parameters.compress, session };
         let pieces = select::start(&self.service.workers, query).await?;
         self.frame.result(pieces, &format, parameters.compress, parameters.wait_end_of_query).await

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::access::Role;
 use super::body::RequestBody;
 use super::errors::EngineError;
 use super::library::Engine;
@@ -30,7 +31,12 @@ pub async fn run(
     insert: Insert,
     body: &mut RequestBody,
 ) -> Result<Progress, EngineError> {
-    if session.read_only {
+    let may_insert = match &session.role {
+        Role::Admin => !session.read_only,
+        Role::Writer { database } => !session.read_only && insert.is_plainly_into(database),
+        Role::Reader => false,
+    };
+    if !may_insert {
         return Err(EngineError::read_only());
     }
     let (rows, arrived) = mpsc::channel(PIECES_MAX);

@@ -2,7 +2,8 @@
 //!
 //! `natter clickhouse-server` loads the engine (`libchdb.so`) and serves ClickHouse's HTTP interface on loopback, so that the `clickhouse` crate, `curl`
 //! and analysts' tools see a ClickHouse. What differs from a server: every request is its own session (`session_id` has no effect), HTTP compression is
-//! not offered (`compress=1` and `decompress=1` are), the engine gives its queries ids of its own, and there are no users but `default`.
+//! not offered (`compress=1` and `decompress=1` are), the engine gives its queries ids of its own, and users are those of a file, held to their roles by the
+//! front ([`access`], [`limits`]): settings that a limited user may not change are dropped.
 //!
 //! The way of a request: [`http`] guards and authenticates, [`request`] sorts its parameters, [`statement`] tells inserts from the rest, [`insert`] and
 //! [`select`] run it on a thread of [`workers`] over a connection of [`session`], [`answer`] words the response. [`library`] alone knows C.
@@ -17,6 +18,7 @@ mod http;
 mod insert;
 mod lexer;
 mod library;
+mod limits;
 mod multipart;
 mod request;
 mod results;
@@ -60,9 +62,9 @@ pub struct ServeOptions {
     /// Port on 127.0.0.1.
     #[arg(long)]
     pub port: u16,
-    /// File with the password of the user `default`.
+    /// JSON file with the users: name, digest of the password, role.
     #[arg(long)]
-    pub password_file: PathBuf,
+    pub users_file: PathBuf,
 }
 
 /// Serves until SIGTERM or SIGINT, then lets running requests end, closes the engine and returns.
@@ -76,12 +78,9 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on port {}", options.port))?;
     let address = listener.local_addr().context("cannot read the port that was given")?;
-    let password = fs::read_to_string(&options.password_file)
-        .with_context(|| format!("cannot read {}", options.password_file.display()))?;
-    let password = password.trim();
-    if password.is_empty() {
-        bail!("the password file {} is empty", options.password_file.display());
-    }
+    let users = options.users_file.display();
+    let access = fs::read(&options.users_file).with_context(|| format!("cannot read {users}"))?;
+    let access = AccessControl::parse(&access).with_context(|| format!("{users} is no file of users"))?;
     let library = fs::canonicalize(&options.library)
         .with_context(|| format!("cannot find the library {}", options.library.display()))?;
     let folder = Folder::claim(&options.data)?;
@@ -89,12 +88,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let started = tokio::task::spawn_blocking(move || start(&library, &store, &config));
     let (engine, version, timezone) = started.await.context("the engine's start was interrupted")??;
     tracing::info!(%address, %version, data = %options.data.display(), "clickhouse engine ready");
-    let service = Arc::new(Service {
-        workers: Workers::new(engine),
-        access: AccessControl::with_default_user(password),
-        version,
-        timezone,
-    });
+    let service = Arc::new(Service { workers: Workers::new(engine), access, version, timezone });
     listen(listener, Arc::clone(&service)).await?;
     close(service).await;
     Ok(())

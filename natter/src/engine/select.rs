@@ -10,6 +10,7 @@ use super::compressed;
 use super::errors::{EngineError, code};
 use super::formats::{self, Streaming};
 use super::library::{Connection, Engine};
+use super::limits;
 use super::results::{Progress, QueryResult};
 use super::session::Session;
 use super::workers::Workers;
@@ -73,6 +74,9 @@ fn run(engine: &Engine, query: &Query, sink: &Sink) -> Result<Progress, EngineEr
     // What cannot be parsed is refused by the engine, in words that say why.
     if query.session.read_only && analysis.statements == 1 && !analysis.only_reads {
         return Err(EngineError::read_only());
+    }
+    if query.session.role.is_limited() {
+        limits::check(&mut connection, &query.sql, &query.session.named)?;
     }
     if query.select && formats::streaming(&query.format) != Streaming::Whole {
         match run_in_parts(&mut connection, query, sink) {

@@ -10,6 +10,8 @@ use super::request::Parameters;
 pub struct Session {
     /// Statements to run first, in this order.
     preparation: Vec<String>,
+    /// Who asks.
+    pub role: Role,
     /// The engine refuses writes into tables by itself then, but not into `INSERT INTO FUNCTION file(…)`: the front has to.
     pub read_only: bool,
     /// Values of `{name:Type}`.
@@ -18,7 +20,7 @@ pub struct Session {
 
 impl Session {
     /// The session of a request; `read_only` as for every `GET`: it reads and may change settings for itself, but nothing else.
-    pub fn new(parameters: &Parameters, role: Role, read_only: bool) -> Self {
+    pub fn new(parameters: &Parameters, role: &Role, read_only: bool) -> Self {
         let mut preparation = Vec::new();
         if let Some(database) = &parameters.database {
             preparation.push(format!("USE {}", quote(database, '`')));
@@ -28,7 +30,11 @@ impl Session {
         let (last, mut settings): (Vec<_>, Vec<_>) = allowed.partition(|(name, _)| name == "readonly");
         match last.into_iter().next() {
             Some(stricter) if stricter.1 != "0" || !read_only => settings.push(stricter),
-            _ if read_only => settings.push(("readonly".to_owned(), "2".to_owned())),
+            // 1 refuses to change settings as well, which for a limited role means: by the statement itself.
+            _ if read_only => {
+                let level = if role.is_limited() { "1" } else { "2" };
+                settings.push(("readonly".to_owned(), level.to_owned()));
+            }
             _ => {}
         }
         if !settings.is_empty() {
@@ -36,7 +42,7 @@ impl Session {
                 settings.iter().map(|(name, value)| format!("{name} = {}", quote(value, '\''))).collect();
             preparation.push(format!("SET {}", assignments.join(", ")));
         }
-        Self { preparation, read_only, named: parameters.named.clone() }
+        Self { preparation, role: role.clone(), read_only, named: parameters.named.clone() }
     }
 
     /// Opens the session's connection.
@@ -53,7 +59,7 @@ impl Session {
 }
 
 /// A text as ClickHouse reads it between these quotes.
-fn quote(text: &str, quote: char) -> String {
+pub fn quote(text: &str, quote: char) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push(quote);
     for letter in text.chars() {
@@ -76,7 +82,7 @@ mod tests {
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             ..Parameters::default()
         };
-        Session::new(&parameters, Role::Admin, read_only).preparation
+        Session::new(&parameters, &Role::Admin, read_only).preparation
     }
 
     #[test]
@@ -91,5 +97,14 @@ mod tests {
         assert_eq!(preparation(None, &[("readonly", "1"), ("x", "1")], true), ["SET x = '1', readonly = '1'"]);
         assert_eq!(preparation(None, &[], true), ["SET readonly = '2'"]);
         assert_eq!(preparation(None, &[("readonly", "0")], false), ["SET readonly = '0'"]);
+    }
+
+    #[test]
+    fn a_limited_role_cannot_lift_anything() {
+        let settings = [("readonly", "2"), ("log_comment", "another"), ("max_threads", "1")];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let parameters = Parameters { settings, ..Parameters::default() };
+        let session = Session::new(&parameters, &Role::Reader, true);
+        assert_eq!(session.preparation, ["SET max_threads = '1', readonly = '1'"]);
     }
 }

@@ -25,6 +25,41 @@ pub struct Insert {
     pub rows_at: usize,
 }
 
+impl Insert {
+    /// Whether this is `INSERT INTO [TABLE] database.table [(columns)]` for this database, and nothing else: no function, no setting, no expression.
+    pub fn is_plainly_into(&self, database: &str) -> bool {
+        let mut lexer = Lexer::new(&self.head);
+        let mut tokens = Vec::new();
+        while let Lexed::Token(token) = lexer.advance() {
+            tokens.push(token);
+        }
+        let keyword = |at: usize, keyword| tokens.get(at).is_some_and(|token| lexer.is(*token, keyword));
+        let target = if keyword(2, "TABLE") { 3 } else { 2 };
+        let [of, dot, table, columns @ ..] = tokens.get(target..).unwrap_or_default() else { return false };
+        let is_name = |token: &Token| match token.kind {
+            // ClickHouse's words are ASCII: what is not may be a blank to it.
+            Kind::Word => self.head[token.start..token.end].is_ascii(),
+            Kind::Quoted => self.head[token.start] != b'\'' && !self.head[token.start..token.end].contains(&b'\\'),
+            Kind::Symbol(_) => false,
+        };
+        let plain_columns = match columns {
+            [] => true,
+            [open, names @ .., close] => {
+                (open.kind, close.kind) == (Kind::Symbol(b'('), Kind::Symbol(b')'))
+                    && names.iter().all(|token| is_name(token) || token.kind == Kind::Symbol(b','))
+            }
+            _ => false,
+        };
+        let of = &self.head[of.start..of.end];
+        keyword(0, "INSERT")
+            && keyword(1, "INTO")
+            && [database.to_owned(), format!("`{database}`")].iter().any(|name| name.as_bytes() == of)
+            && dot.kind == Kind::Symbol(b'.')
+            && is_name(table)
+            && plain_columns
+    }
+}
+
 /// Reads the beginning of a request's text. `complete` says that no more bytes will follow; `None` that more are needed to tell.
 pub fn read_statement(text: &[u8], complete: bool) -> Option<Statement> {
     let mut reader = Reader { lexer: Lexer::new(text), text, complete };
@@ -66,7 +101,7 @@ fn read_whole(text: &[u8]) -> Statement {
         before = Some(token);
     }
     match first {
-        Some(first) if lexer.is(first, "SELECT") || lexer.is(first, "WITH") => Statement::Select,
+        Some(first) if ["SELECT", "WITH", "FROM"].iter().any(|keyword| lexer.is(first, keyword)) => Statement::Select,
         _ => Statement::Other,
     }
 }
@@ -252,6 +287,35 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_insert_into_one_database_is_told_from_anything_else() {
+        let plain = |head: &str| {
+            let head = head.as_bytes().to_vec();
+            Insert { head, format: "TSV".to_owned(), rows_at: 0 }.is_plainly_into("natter_store")
+        };
+        for head in [
+            "INSERT INTO natter_store.events",
+            "insert into table `natter_store`.`events` (`a`, b)",
+            "INSERT INTO natter_store.events(a,b)",
+        ] {
+            assert!(plain(head), "{head}");
+        }
+        for head in [
+            "INSERT INTO events",
+            "INSERT INTO other.events",
+            "INSERT INTO 'natter_store'.events",
+            "INSERT INTO FUNCTION file('x')",
+            "INSERT INTO TABLE FUNCTION natter_store.file('x')",
+            "INSERT INTO natter_store.events SETTINGS x = 1",
+            "INSERT INTO natter_store.events (* EXCEPT(a))",
+            "INSERT INTO natter_store.events (a) SETTINGS x = (1)",
+            "INSERT INTO natter_store.events.inner",
+            "INSERT INTO natter_store.`ev\\x65nts`",
+        ] {
+            assert!(!plain(head), "{head}");
+        }
+    }
+
+    #[test]
     fn rows_are_found_wherever_the_text_is_cut() {
         let text = b"INSERT INTO `a b`.t (x, y) SETTINGS s = 'v' FORMAT RowBinary\r\n\x00\x01\xff";
         let whole = read_statement(text, true);
@@ -272,6 +336,7 @@ mod tests {
         assert_eq!(kind("INSERT INTO t WITH 1 AS x SELECT x"), Statement::Other);
         assert_eq!(kind("-- hello\n (SELECT 1) UNION ALL SELECT 2"), Statement::Select);
         assert_eq!(kind("WITH 1 AS x SELECT x"), Statement::Select);
+        assert_eq!(kind("FROM t SELECT 1"), Statement::Select);
         assert_eq!(kind("SHOW TABLES"), Statement::Other);
         assert_eq!(kind("SELECT 1 INTO OUTFILE '/etc/x'"), Statement::ClientFile);
         assert_eq!(kind("INSERT INTO t FROM INFILE 'x' FORMAT CSV"), Statement::ClientFile);

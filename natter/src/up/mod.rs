@@ -1,7 +1,7 @@
 //! `natter up`: backends and all roles on one machine, by one command.
 
 mod table;
-mod wanted;
+pub mod wanted;
 mod work;
 
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backends::{self, Backend, Backends, Status};
+use crate::backends::{self, Backend, Backends, Endpoints, Status};
 use crate::config::{Config, Secret};
 use crate::readiness::Dependencies;
 use crate::running::{Running, forget};
@@ -147,13 +147,9 @@ impl System {
         bail!("{backend} cannot be used: {why}; see [{}] in the configuration", wanted::section(backend))
     }
 
-    /// The roles at work, each with its own user of the log.
+    /// The roles at work, each with its own users.
     async fn start_roles(&self, config: &Config, listener: TcpListener) -> anyhow::Result<(Work, Dependencies)> {
-        let of = |role| {
-            let mut config = config.clone();
-            config.log.url = Some(Secret::new(self.backends.endpoints().nats_url_of(role).to_owned()));
-            config
-        };
+        let of = |role| reaching(config.clone(), &self.backends.endpoints().of(role));
         let stops = [(); 3].map(|()| CancellationToken::new());
         let [to_gateway, to_processor, to_projector] = stops.clone();
         let (gateway, processor, projector) =
@@ -218,18 +214,24 @@ impl System {
             config.log.command_bytes_max.get_or_insert(bytes.commands);
             config.log.outcome_bytes_max.get_or_insert(bytes.outcomes);
         }
-        config.log.url = Some(Secret::new(endpoints.nats_url.clone()));
-        config.redis.url = Some(Secret::new(endpoints.redis_url.clone()));
-        config.clickhouse.url = Some(endpoints.clickhouse.url.clone());
-        config.clickhouse.user.clone_from(&endpoints.clickhouse.user);
-        config.clickhouse.password = Some(Secret::new(endpoints.clickhouse.password.clone()));
-        config.s3.endpoint = Some(endpoints.s3.endpoint.clone());
-        config.s3.region.clone_from(&endpoints.s3.region);
-        config.s3.access_key = Some(endpoints.s3.access_key.clone());
-        config.s3.secret_key = Some(Secret::new(endpoints.s3.secret_key.clone()));
+        let mut config = reaching(config, endpoints);
         config.tenants = tenants::keep(folder, &config.tenants)?;
         Ok(config)
     }
+}
+
+/// The configuration of a process that reaches everything by these addresses and users.
+fn reaching(mut config: Config, endpoints: &Endpoints) -> Config {
+    config.log.url = Some(Secret::new(endpoints.nats_url.clone()));
+    config.redis.url = Some(Secret::new(endpoints.redis_url.clone()));
+    config.clickhouse.url = Some(endpoints.clickhouse.url.clone());
+    config.clickhouse.user.clone_from(&endpoints.clickhouse.user);
+    config.clickhouse.password = Some(Secret::new(endpoints.clickhouse.password.clone()));
+    config.s3.endpoint = Some(endpoints.s3.endpoint.clone());
+    config.s3.region.clone_from(&endpoints.s3.region);
+    config.s3.access_key = Some(endpoints.s3.access_key.clone());
+    config.s3.secret_key = Some(Secret::new(endpoints.s3.secret_key.clone()));
+    config
 }
 
 /// Size of the file system of this folder, half of it for the log: the history takes its part of the rest. Not what is

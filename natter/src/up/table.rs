@@ -79,7 +79,7 @@ fn places(system: &System, running: &Running, data: &Path) -> Vec<Row> {
         row("metrics", &running.metrics, own),
         row("nats", &running.nats, child(Backend::Nats)),
         row("redis", &running.redis, child(Backend::Redis)),
-        row("clickhouse", &running.clickhouse, child(Backend::ClickHouse)),
+        row("clickhouse", &running.analyst, child(Backend::ClickHouse)),
         row("s3", &running.s3, child(Backend::S3)),
         row("data", data.display().to_string(), "folder"),
         row("logs", data.join("logs").display().to_string(), "folder"),
@@ -91,7 +91,7 @@ fn hints(running: &Running, data: &str) -> Vec<Row> {
     let sql = "SELECT at, sender, text FROM natter.messages ORDER BY at DESC LIMIT 10 FORMAT PrettyCompact";
     vec![
         row("a token", format!("{natter} token{data} --tenant {TENANT} --user carol"), ""),
-        row("history", format!("curl '{}/' --data '{sql}'", running.clickhouse.trim_end_matches('/')), ""),
+        row("history", format!("curl '{}/' --data '{sql}'", running.analyst.trim_end_matches('/')), ""),
         row("import", format!("{natter} import{data} FILE.jsonl.zst"), ""),
         row("the log", format!("{natter} log cat EVT_0{data}"), ""),
         row("stop", "Ctrl-C", ""),

@@ -23,6 +23,8 @@ pub fn backends(options: &Options) -> anyhow::Result<backends::Options> {
         given: given(&options.config),
         partitions: options.config.log.partitions,
         fsync: Fsync::Always,
+        database: options.config.clickhouse.database.clone(),
+        bucket: options.config.s3.bucket.clone(),
         notify: Arc::new(move |notice| tell(&notice, is_for_people)),
     })
 }

@@ -20,6 +20,8 @@ fn options(data: PathBuf, which: &[Backend]) -> Options {
         given: Given::default(),
         partitions: 1,
         fsync: Fsync::Always,
+        database: "natter".to_owned(),
+        bucket: "natter".to_owned(),
         notify: to_stderr(),
     }
 }

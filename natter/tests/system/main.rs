@@ -14,6 +14,7 @@ mod model;
 mod moderation;
 mod observed;
 mod paging;
+mod privileges;
 mod process;
 mod processing;
 mod raw_http;

@@ -44,11 +44,10 @@ impl Apart {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("natter.toml");
         let text = format!(
-            "[log]\ncommand_bytes_max = 268435456\noutcome_bytes_max = 268435456\n[redis]\nurl = '{}'\n\
+            "[log]\ncommand_bytes_max = 268435456\noutcome_bytes_max = 268435456\n\
              [clickhouse]\nurl = '{}'\nuser = '{}'\npassword = '{}'\ndatabase = '{}'\n\
              [s3]\nendpoint = '{}'\nregion = '{}'\naccess_key = '{}'\nsecret_key = '{}'\nbucket = '{}'\n\
              [tenants]\nmaster = '{}'\n",
-            servers.redis_url(),
             history.url,
             history.user,
             history.password,
@@ -72,6 +71,7 @@ impl Apart {
         let mut command = Command::new(env!("CARGO_BIN_EXE_natter"));
         command.arg(subcommand).arg("--config").arg(&self.config);
         command.env("NATTER_LOG_URL", self.servers.nats_url_of(role)).env("RUST_LOG", "warn");
+        command.env("NATTER_REDIS_URL", self.servers.redis_url_of(role));
         command.current_dir(self.config.parent().unwrap()).stdin(Stdio::null()).kill_on_drop(true);
         command
     }

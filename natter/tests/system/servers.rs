@@ -55,6 +55,11 @@ impl Servers {
         &self.backends.endpoints().redis_url
     }
 
+    /// The same with a role's user.
+    pub fn redis_url_of(&self, role: ServerRole) -> String {
+        self.backends.endpoints().of(role).redis_url
+    }
+
     /// A ClickHouse of this test's own; the database is not made yet.
     pub fn clickhouse(&self) -> ClickHouse {
         let backends::ClickHouse { url, user, password } = self.backends.endpoints().clickhouse.clone();
@@ -210,6 +215,8 @@ pub async fn start(data: &Path, which: Vec<Backend>) -> Backends {
         given: Given::default(),
         partitions: PARTITIONS,
         fsync: Fsync::Always,
+        database: "natter".to_owned(),
+        bucket: "natter".to_owned(),
         notify: to_stderr(),
     };
     let started = backends::start(options).await.expect("the backends' data folder can be used");

@@ -30,17 +30,7 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<(), ViewError> {
             ),
         )
         .await?;
-    let done: Vec<u32> = read(
-        "reading the migrations",
-        clickhouse.client().query(&format!("SELECT DISTINCT number FROM {table} ORDER BY number")).fetch_all(),
-    )
-    .await?;
-    let newest = MIGRATIONS.last().map_or(0, |(number, ..)| *number);
-    if let Some(unknown) = done.iter().find(|number| **number > newest) {
-        return Err(ViewError::Mismatch(format!(
-            "the schema in ClickHouse has migration {unknown}, this binary knows up to {newest}: roll out a newer binary"
-        )));
-    }
+    let done = done(clickhouse).await?;
     for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| !done.contains(number)) {
         for statement in statements(sql, &store, clickhouse.views()) {
             clickhouse.execute(&format!("migration {number} ({name})"), &statement).await?;
@@ -49,6 +39,27 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<(), ViewError> {
         clickhouse.execute("recording a migration", &insert).await?;
     }
     Ok(())
+}
+
+/// Numbers of the migrations that this binary needs and that have not run.
+///
+/// # Errors
+/// As [`migrate`]; transient as well where no migration ever ran.
+pub async fn missing_migrations(clickhouse: &ClickHouse) -> Result<Vec<u32>, ViewError> {
+    let done = done(clickhouse).await?;
+    Ok(MIGRATIONS.iter().map(|(number, ..)| *number).filter(|number| !done.contains(number)).collect())
+}
+
+async fn done(clickhouse: &ClickHouse) -> Result<Vec<u32>, ViewError> {
+    let sql = format!("SELECT DISTINCT number FROM {} ORDER BY number", clickhouse.table("migrations"));
+    let done: Vec<u32> = read("reading the migrations", clickhouse.client().query(&sql).fetch_all()).await?;
+    let newest = MIGRATIONS.last().map_or(0, |(number, ..)| *number);
+    match done.iter().find(|number| **number > newest) {
+        Some(unknown) => Err(ViewError::Mismatch(format!(
+            "the schema in ClickHouse has migration {unknown}, this binary knows up to {newest}: roll out a newer binary"
+        ))),
+        None => Ok(done),
+    }
 }
 
 /// The statements of a migration: each ends with a line that ends in `;`.

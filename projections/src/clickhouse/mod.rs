@@ -16,7 +16,7 @@ mod watermark;
 
 pub use self::connection::{ClickHouse, ClickHouseConfig};
 pub use self::inserter::{InserterHandle, run_inserter};
-pub use self::migrations::migrate;
+pub use self::migrations::{migrate, missing_migrations};
 pub use self::projector::HistoryProjector;
 pub use self::refs::{RefQuery, find_refs};
 pub use self::watermark::watermark;

@@ -9,6 +9,7 @@
 //!
 //! Facts (what decisions need) and views share the keys where they are the same thing.
 
+pub mod acl;
 pub mod addresses;
 mod apply;
 mod connection;

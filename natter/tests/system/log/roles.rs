@@ -48,7 +48,7 @@ async fn each_role_can_do_its_work_with_its_own_user() {
     let Logs { _servers, admin, gateway, processor, projector, .. } = Logs::start().await;
     assert!([&gateway, &processor, &projector].iter().all(|log| log.id() == admin.id()));
 
-    // A gateway: commands, answers, signals, policies, reads by sequence.
+    // A gateway: commands, answers, signals, reads by sequence.
     let publisher = Publisher::start(&gateway).unwrap();
     let _listening = listen(&gateway, &publisher).await;
     let lease = Lease::acquire(&processor, role::PROCESSOR, 0, "test", LeaseOptions::default()).await.unwrap().unwrap();
@@ -63,7 +63,7 @@ async fn each_role_can_do_its_work_with_its_own_user() {
     let _from_start = LiveFeed::open(&gateway, 0, LiveStart::From(1), Arc::new(|_| true), into).await.unwrap();
     soon("a refilled batch", items.recv()).await.unwrap();
     assert!(gateway.free_share(1).await.unwrap() > 0.9);
-    let hash = Policies::new(&gateway).store(b"{}").await.unwrap();
+    let hash = Policies::new(&admin).store(b"{}").await.unwrap();
     let mut signals = SignalFeed::open(&gateway, 1).await.unwrap();
     gateway.client().flush().await.unwrap();
     let sender = SignalSender::start(&gateway);
@@ -103,6 +103,7 @@ async fn nobody_can_do_the_work_of_another_role() {
         (&gateway, "$JS.API.STREAM.DELETE.EVT_0"),
         (&gateway, "$JS.API.STREAM.PURGE.CMD_0"),
         (&gateway, "$JS.API.DIRECT.GET.CMD_0"),
+        (&gateway, "$KV.policies.x"),
         (&processor, "cmd.0"),
         (&processor, "live.0"),
         (&processor, "$JS.API.STREAM.PURGE.EVT_0"),

@@ -1,0 +1,150 @@
+//! ClickHouse's users: who there is, what each may do, and how the server and the embedded engine are told.
+
+use std::fmt::Write as _;
+
+use natter_nats::server::{Password, ServerRole};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// Who asks the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryUser {
+    /// A role, as on the other servers.
+    Role(ServerRole),
+    /// People with SQL: they read all there is.
+    Analyst,
+}
+
+impl HistoryUser {
+    /// Every user.
+    pub const ALL: [Self; 6] = [
+        Self::Role(ServerRole::Admin),
+        Self::Role(ServerRole::Gateway),
+        Self::Role(ServerRole::Processor),
+        Self::Role(ServerRole::Projector),
+        Self::Role(ServerRole::Auditor),
+        Self::Analyst,
+    ];
+
+    /// The user's name. ClickHouse calls the one who may do everything `default`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Role(ServerRole::Admin) => "default",
+            Self::Role(role) => role.user(),
+            Self::Analyst => "analyst",
+        }
+    }
+
+    /// What the user may do, for the analysts' database `views`.
+    fn grants(self, views: &str) -> Vec<String> {
+        let reads = [format!("GRANT SELECT, SHOW ON {views}_store.*"), format!("GRANT SELECT, SHOW ON {views}.*")];
+        match self {
+            Self::Role(ServerRole::Admin) => vec!["GRANT ALL ON *.* WITH GRANT OPTION".to_owned()],
+            Self::Role(ServerRole::Projector) => {
+                [format!("GRANT INSERT ON {views}_store.*")].into_iter().chain(reads).collect()
+            }
+            // How large the tables are.
+            Self::Role(ServerRole::Auditor) => {
+                ["GRANT SELECT ON system.parts".to_owned()].into_iter().chain(reads).collect()
+            }
+            _ => reads.into(),
+        }
+    }
+}
+
+/// The `users.xml` of a ClickHouse server: a profile that nobody lifts for who only reads, grants for everybody.
+pub fn users_xml(views: &str, networks: &str, users: &[(HistoryUser, Password)]) -> String {
+    let mut xml = String::from(
+        "<!-- Written by natter (natter/src/backends/users.rs). -->\n<clickhouse>\n  <users replace=\"replace\">\n",
+    );
+    for (user, password) in users {
+        let name = user.name();
+        let password = match password {
+            Password::Literal(password) => {
+                format!("<password_sha256_hex>{}</password_sha256_hex>", digest(password))
+            }
+            Password::Environment(variable) => format!("<password from_env=\"{variable}\"/>"),
+        };
+        let grants: String =
+            user.grants(views).iter().map(|grant| format!("        <query>{grant}</query>\n")).collect();
+        writeln!(
+            xml,
+            "    <{name}>\n      {password}\n      <networks><ip>{networks}</ip></networks>\n      <profile>{}</profile>\n      \
+             <quota>default</quota>\n      <grants>\n{grants}      </grants>\n    </{name}>",
+            profile(*user)
+        )
+        .expect("memory");
+    }
+    // 2: drivers set formats and limits for themselves; what a user may reach is in the grants.
+    xml.push_str(
+        "  </users>\n  <profiles>\n    <default/>\n    <natter_reads><readonly>2</readonly></natter_reads>\n  \
+         </profiles>\n  <quotas><default/></quotas>\n</clickhouse>\n",
+    );
+    xml
+}
+
+fn profile(user: HistoryUser) -> &'static str {
+    match user {
+        HistoryUser::Role(ServerRole::Admin | ServerRole::Projector) => "default",
+        _ => "natter_reads",
+    }
+}
+
+/// The users of the embedded engine (`natter clickhouse-server --users-file`), with the digests of their passwords.
+pub fn engine_users<'p>(views: &str, password: impl Fn(HistoryUser) -> &'p str) -> anyhow::Result<Vec<u8>> {
+    let users = HistoryUser::ALL.map(|user| {
+        let role = match user {
+            HistoryUser::Role(ServerRole::Admin) => json!("admin"),
+            HistoryUser::Role(ServerRole::Projector) => json!({ "writer": { "database": format!("{views}_store") } }),
+            _ => json!("reader"),
+        };
+        json!({ "name": user.name(), "password_sha256": digest(password(user)), "role": role })
+    });
+    Ok(serde_json::to_vec_pretty(&users)?)
+}
+
+fn digest(password: &str) -> String {
+    hex::encode(Sha256::digest(password))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../../deploy/clickhouse-users.xml");
+
+    /// When this fails because the users changed: `NATTER_WRITE_SERVER_CONF=1 cargo test -p natter --lib backends::users`.
+    #[test]
+    fn the_shipped_file_is_what_the_code_says() {
+        let password = |user: HistoryUser| {
+            let name = if user.name() == "default" { "admin" } else { user.name() };
+            Password::Environment(format!("CLICKHOUSE_{}_PASSWORD", name.to_uppercase()))
+        };
+        // The network that it is on is internal.
+        let xml = users_xml("natter", "::/0", &HistoryUser::ALL.map(|user| (user, password(user))));
+        if std::env::var_os("NATTER_WRITE_SERVER_CONF").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/clickhouse-users.xml"), xml).unwrap();
+        } else {
+            assert_eq!(SHIPPED, xml);
+        }
+    }
+
+    #[test]
+    fn only_the_projector_writes_and_only_its_own_tables() {
+        for user in HistoryUser::ALL {
+            let grants = user.grants("natter").join("\n");
+            let writes = grants.contains("INSERT");
+            assert_eq!(writes, user == HistoryUser::Role(ServerRole::Projector), "{user:?}: {grants}");
+            assert!(!writes || grants.contains("INSERT ON natter_store.*"), "{grants}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_written_as_digests() {
+        let users = engine_users("natter", |_| "secret").unwrap();
+        let xml = users_xml("natter", "127.0.0.1", &[(HistoryUser::Analyst, Password::Literal("secret".to_owned()))]);
+        for text in [String::from_utf8(users).unwrap(), xml] {
+            assert!(text.contains(&digest("secret")) && !text.contains("secret\""), "{text}");
+        }
+    }
+}
