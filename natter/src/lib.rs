@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod engine;
 mod foreign_pages;
 pub mod import;
+pub mod open_files;
 mod policy;
 mod private_http;
 mod readiness;

@@ -7,7 +7,7 @@ use clap::Parser;
 use natter::backends::backend_exec;
 use natter::cli::{self, Cli, Command};
 use natter::config::ConfigError;
-use natter::{answers, engine, roles, service, telemetry, up};
+use natter::{answers, engine, open_files, roles, service, telemetry, up};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -50,6 +50,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     if let Command::BackendExec(args) = &command {
         match backend_exec(args)? {}
     }
+    open_files::raise();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -73,6 +73,12 @@ impl Readiness for Dependencies {
 }
 
 impl Work {
+    /// Why its partitions have stopped, where some have.
+    pub fn stopped_for_good(&self) -> Option<String> {
+        let Dependency { name, ready, required, detail } = self.dependency();
+        (required && !ready).then(|| format!("{name}: {}", detail.unwrap_or_default()))
+    }
+
     fn dependency(&self) -> Dependency {
         let stopped: Vec<_> = self
             .stopped
@@ -130,6 +136,7 @@ mod tests {
         let [one] = dependencies.check().await.try_into().unwrap();
         assert!(!one.ready && one.required && one.name == "processor");
         assert_eq!(one.detail.as_deref(), Some("partition 3: a hole"));
+        assert_eq!(dependencies.work[0].stopped_for_good().as_deref(), Some("processor: partition 3: a hole"));
     }
 
     #[tokio::test]

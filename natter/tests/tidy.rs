@@ -115,6 +115,27 @@ fn every_metric_is_documented() {
 }
 
 #[test]
+fn alerts_go_by_metrics_that_there_are() {
+    let documented = fs::read_to_string(root().join("docs/metrics.md")).expect("docs/metrics.md");
+    let operating = fs::read_to_string(root().join("docs/operating.md")).expect("docs/operating.md");
+    let alerts = fs::read_to_string(root().join("deploy/alerts.yml")).expect("deploy/alerts.yml");
+    let mut metrics = BTreeSet::new();
+    for line in alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: ")) {
+        let words = line.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        metrics.extend(words.filter(|word| word.starts_with("natter_")).map(|word| word.trim_end_matches("_bucket")));
+    }
+    assert!(metrics.len() > 8, "the alerts' metrics were not found: {metrics:?}");
+    let unknown: Vec<_> = metrics.iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
+    assert!(unknown.is_empty(), "docs/metrics.md does not know {unknown:?}");
+    // Each names a section of the operator's page.
+    let headings: BTreeSet<_> =
+        operating.lines().filter_map(|line| Some(line.strip_prefix("## ")?.to_lowercase().replace(' ', "-"))).collect();
+    for anchor in alerts.lines().filter_map(|line| line.split_once("docs/operating.md#")).map(|(_, anchor)| anchor) {
+        assert!(headings.contains(anchor), "docs/operating.md has no section {anchor}: {headings:?}");
+    }
+}
+
+#[test]
 fn invariants_have_their_tests() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     let mut paths = Vec::new();

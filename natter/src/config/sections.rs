@@ -32,7 +32,7 @@ impl Default for LogSection {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisSection {
-    /// `redis://:password@host:port`; `None`: `up` starts one.
+    /// `redis://user:password@host:port`; `None`: `up` starts one.
     pub url: Option<Secret>,
 }
 

@@ -32,7 +32,8 @@ pub fn disk(data: &Path, streams_may_grow: u64, report: &mut Report) {
 
 fn open_files(limit: Option<u64>) -> Finding {
     const CHECK: &str = "open files";
-    let mend = format!("`ulimit -n {OPEN_FILES_GOOD}` before the start (LimitNOFILE= in a systemd unit)");
+    // Natter takes what the hard limit allows by itself, so that is what it has.
+    let mend = format!("`ulimit -Hn {OPEN_FILES_GOOD}` before the start (LimitNOFILE= in a systemd unit)");
     match limit {
         Some(limit) if limit < OPEN_FILES_MIN => {
             Finding::wrong(CHECK, format_args!("{limit}: the servers alone need some thousand"), mend)
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn what_is_too_little_is_said() {
         for (finding, verdict, part) in [
-            (open_files(Some(1024)), Verdict::Wrong, "ulimit -n 65536"),
+            (open_files(Some(1024)), Verdict::Wrong, "ulimit -Hn 65536"),
             (open_files(Some(20_000)), Verdict::Warning, "LimitNOFILE"),
             (open_files(Some(1 << 20)), Verdict::Ok, ""),
             (open_files(None), Verdict::Ok, ""),

@@ -106,9 +106,11 @@ async fn nats(url: &str) -> anyhow::Result<bool> {
     Ok(timeout(ANSWER_WITHIN, held).await?)
 }
 
+/// Of `nats://user:password@host`; empty where there is none.
 fn user_of(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split_once(':').map_or("", |(user, _)| user)
+    let credentials =
+        url.split_once("://").map_or(url, |(_, rest)| rest).split_once('@').map_or("", |(before, _)| before);
+    credentials.split_once(':').map_or(credentials, |(user, _)| user)
 }
 
 async fn redis(url: &str) -> anyhow::Result<bool> {

@@ -7,7 +7,6 @@
 use super::errors::{EngineError, code};
 use super::lexer::{Kind, Lexed, Lexer, Token};
 use super::library::Connection;
-use super::session::quote;
 
 /// Names that reach beyond the databases, whatever they are called for: functions can be named without being called (`arrayMap(file, …)`).
 const FORBIDDEN: [&str; 4] = ["file", "eval", "catboostEvaluate", "OUTFILE"];
@@ -25,9 +24,15 @@ pub fn check(connection: &mut Connection<'_>, sql: &[u8], named: &[(String, Stri
         return Ok(());
     }
     let text = std::str::from_utf8(sql).map_err(|_| refused("a text that is not UTF-8"))?;
-    let canonical =
-        connection.query(format!("SELECT formatQuery({})", quote(text, '\'')).as_bytes(), "RawBLOB", &[])?;
+    // As a parameter, so that it is as long to the parser as the statement itself.
+    let parameter = [("sql".to_owned(), escaped(text))];
+    let canonical = connection.query(b"SELECT formatQuery({sql:String})", "RawBLOB", &parameter)?;
     refuse(&canonical.bytes, named)
+}
+
+/// A text as a parameter's value.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n")
 }
 
 /// Whether there is anything in the text that the engine's own `readonly` may not refuse.

@@ -59,7 +59,7 @@ impl Session {
 }
 
 /// A text as ClickHouse reads it between these quotes.
-pub fn quote(text: &str, quote: char) -> String {
+fn quote(text: &str, quote: char) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push(quote);
     for letter in text.chars() {

@@ -12,15 +12,15 @@ use anyhow::{Context, bail};
 use futures_util::future::{select_all, try_join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
 use natter_gateway::Readiness;
-use natter_nats::StreamBytes;
 use natter_nats::server::ServerRole;
+use natter_nats::{StreamBytes, role};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backends::{self, Backend, Backends, Endpoints, Status};
 use crate::config::{Config, Secret};
-use crate::readiness::Dependencies;
+use crate::readiness::{self, Dependencies};
 use crate::running::{Running, forget};
 use crate::{cli, private_http, roles, stop, telemetry, tenants};
 
@@ -120,7 +120,7 @@ impl System {
         let config = self.effective_config()?;
         roles::setup(&config).await?;
         let (work, dependencies) = Box::pin(self.start_roles(&config, listener)).await?;
-        wait_until_ready(&dependencies).await?;
+        wait_until_ready(&dependencies, self.backends.folder().path()).await?;
         tokio::spawn(private_http::serve(private, metrics, dependencies, self.shutdown.clone()));
         let (gateway, private) = self.addresses;
         let (http, metrics) = (format!("http://{}", shown(gateway)), format!("http://{}/metrics", shown(private)));
@@ -241,9 +241,18 @@ pub(crate) fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
     Ok(disk.f_blocks * disk.f_frsize / 2)
 }
 
-async fn wait_until_ready(dependencies: &Dependencies) -> anyhow::Result<()> {
+async fn wait_until_ready(dependencies: &Dependencies, data: &Path) -> anyhow::Result<()> {
     let deadline = Instant::now() + ROLES_READY_MAX;
     loop {
+        // No waiting helps a view that cannot go on.
+        let views = dependencies.work.iter().find(|work| work.name == role::REDIS_PROJECTOR);
+        if let Some(stopped) = views.and_then(readiness::Work::stopped_for_good) {
+            let folder = data.join("redis");
+            bail!(
+                "{stopped}\nWhere it says that the views are to be deleted: nothing runs now, so delete {} and start again",
+                folder.display()
+            );
+        }
         let away: Vec<_> = dependencies.check().await.into_iter().filter(|one| !one.ready).collect();
         if away.is_empty() {
             return Ok(());

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod backends;
+mod backup;
 mod bench;
+mod doctor;
 mod engine;
 mod gateway;
 mod generator;

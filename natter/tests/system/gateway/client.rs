@@ -106,12 +106,17 @@ impl Client {
     }
 
     /// Sends a command without waiting for its reply; its id.
-    pub async fn send(&mut self, mut command: Value) -> String {
+    pub async fn send(&mut self, command: Value) -> String {
+        self.try_send(command).await.expect("sent")
+    }
+
+    /// The same where the session may have ended.
+    pub async fn try_send(&mut self, mut command: Value) -> Result<String, Ended> {
         self.next_id += 1;
         let id = self.next_id.to_string();
         command["id"] = json!(id);
-        self.send_raw(Message::text(command.to_string())).await;
-        id
+        let sent = self.socket.send(Message::text(command.to_string())).await;
+        sent.map(|()| id).map_err(|error| Ended::Gone(error.to_string()))
     }
 
     /// The reply to `id`; events that come before it are kept.

@@ -11,13 +11,13 @@ use super::System;
 /// An answer, or the end of the connection, within this time.
 const SOON: Duration = Duration::from_secs(10);
 
-/// What comes back until the other side closes; empty when it closes without a word.
+/// What an HTTP server answers.
 async fn answer(port: u16, sent: &str) -> String {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     socket.write_all(sent.as_bytes()).await.unwrap();
     let mut received = Vec::new();
     let read = timeout(SOON, socket.read_to_end(&mut received)).await;
-    assert!(read.is_ok(), "port {port} keeps the connection of a web page");
+    assert!(read.is_ok(), "port {port} does not answer");
     String::from_utf8_lossy(&received).into_owned()
 }
 
@@ -54,13 +54,12 @@ pub async fn no_web_page_reaches_a_backend(system: &System) {
         let said = answer(port, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
         assert!(said.starts_with("HTTP/1.1 403"), "{name} answers to another name: {said}");
     }
-    // No HTTP: what a page sends must not be taken for commands.
-    let commands = "CONNECT {\"user\":\"gateway\"}\r\nPUB cmd.0 2\r\nhi\r\n";
-    let said = post_to_body(system.port("nats"), commands).await;
+    // No HTTP: what a page sends must not be taken for commands. It knows no password, and without one nothing is done.
+    let commands = "CONNECT {\"user\":\"gateway\"}\r\nPUB cmd.0 2\r\nhi\r\nPING\r\n";
+    let said = post_commands(system.port("nats"), commands).await;
     assert!(said.contains("-ERR") && !said.contains("PONG"), "{said}");
-    let gateway = format!("AUTH gateway {}\r\nPING\r\n", system.password("redis", "gateway"));
-    let said = post_to_body(system.port("redis"), &gateway).await;
-    assert!(!said.contains("+OK") && !said.contains("+PONG"), "{said}");
+    let said = post_commands(system.port("redis"), "PING\r\nAUTH gateway guess\r\nCONFIG GET *\r\nFLUSHALL\r\n").await;
+    assert!(!said.contains("+OK") && !said.contains("+PONG") && !said.contains('*'), "{said}");
     the_monitoring_is_off(system);
 }
 
@@ -68,8 +67,16 @@ async fn post_to(port: u16, path: &str, host: &str, origin: &str) -> String {
     answer(port, &post(path, host, origin, "SELECT 1")).await
 }
 
-async fn post_to_body(port: u16, body: &str) -> String {
-    answer(port, &post("/", &format!("127.0.0.1:{port}"), "http://evil.example", body)).await
+/// A post to a server that takes each line for a command, and what it says to all of them.
+async fn post_commands(port: u16, body: &str) -> String {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let sent = post("/", &format!("127.0.0.1:{port}"), "http://evil.example", body);
+    socket.write_all(sent.as_bytes()).await.unwrap();
+    // It may have closed already: at the first word, as Redis 7 does.
+    socket.shutdown().await.ok();
+    let mut received = Vec::new();
+    timeout(SOON, socket.read_to_end(&mut received)).await.expect("it closes").ok();
+    String::from_utf8_lossy(&received).into_owned()
 }
 
 fn is_success(answer: &str) -> bool {

@@ -1,0 +1,30 @@
+//! How many files this process may open: a socket is one, and shells commonly give 1,024 of the many that the kernel allows.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// More is of no use to anybody here, and some programs that inherit it walk through all of them.
+const ENOUGH: u64 = 1 << 20;
+
+/// Raises the limit to what the kernel allows without being asked; children inherit it.
+pub fn raise() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
+    if limit.current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+    {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_what_the_kernel_allows() {
+        raise();
+        let limit = getrlimit(Resource::Nofile);
+        let allowed = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
+        assert!(limit.current.is_none_or(|current| current >= allowed), "{limit:?}");
+    }
+}
