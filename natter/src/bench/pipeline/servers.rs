@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backends::{self, Backend, Backends, Given};
 use crate::bench::args::SyncWhen;
 use crate::bench::system;
-use crate::config::{Config, Secret};
+use crate::config::Config;
 use crate::{connect, roles, up};
 
 /// The servers and the roles end within this time.
@@ -55,23 +55,19 @@ impl Servers {
                 SyncWhen::Always => Fsync::Always,
                 SyncWhen::Default => Fsync::BrokersDefault,
             },
+            database: Config::default().clickhouse.database,
+            bucket: Config::default().s3.bucket,
             notify: Arc::new(|notice| tracing::debug!("{notice}")),
         };
         let backends = backends::start(options).await?;
         for backend in which {
             backends.ready(backend).await?;
         }
-        let endpoints = backends.endpoints();
         let bytes = StreamBytes::within(up::disk_bytes(&folder)?, partitions);
-        let mut config = Config::default();
-        config.log.url = Some(Secret::new(endpoints.nats_url.clone()));
+        let mut config = up::reaching(Config::default(), backends.endpoints());
         config.log.partitions = partitions;
         config.log.command_bytes_max = Some(bytes.commands);
         config.log.outcome_bytes_max = Some(bytes.outcomes);
-        config.redis.url = Some(Secret::new(endpoints.redis_url.clone()));
-        config.clickhouse.url = Some(endpoints.clickhouse.url.clone());
-        config.clickhouse.user.clone_from(&endpoints.clickhouse.user);
-        config.clickhouse.password = Some(Secret::new(endpoints.clickhouse.password.clone()));
         Log::create(&connect::log_config(&config, "setup")?).await.context("cannot make the log")?;
         if with_history {
             migrate(&connect::clickhouse(&config)?).await.context("cannot make the history's tables")?;
@@ -139,9 +135,7 @@ impl Servers {
     }
 
     fn config_of(&self, role: ServerRole) -> Config {
-        let mut config = self.config.clone();
-        config.log.url = Some(Secret::new(self.backends.endpoints().nats_url_of(role).to_owned()));
-        config
+        up::reaching(self.config.clone(), &self.backends.endpoints().of(role))
     }
 }
 
