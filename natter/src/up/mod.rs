@@ -221,7 +221,7 @@ impl System {
 }
 
 /// The configuration of a process that reaches everything by these addresses and users.
-pub fn reaching(mut config: Config, endpoints: &Endpoints) -> Config {
+pub(crate) fn reaching(mut config: Config, endpoints: &Endpoints) -> Config {
     config.log.url = Some(Secret::new(endpoints.nats_url.clone()));
     config.redis.url = Some(Secret::new(endpoints.redis_url.clone()));
     config.clickhouse.url = Some(endpoints.clickhouse.url.clone());
