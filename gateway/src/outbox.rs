@@ -231,11 +231,13 @@ impl<S: Sink> Outbox<S> {
 
     /// Tells the session's task what it has to go on with.
     fn tell(&self, written: io::Result<Written>, mut state: MutexGuard<'_, State<S>>) {
-        match written {
-            Ok(Written::All) => return,
-            Ok(Written::Blocked | Written::Closed(_)) => {}
-            // Its own write says so again.
-            Err(_) => state.socket = None,
+        let written = written.unwrap_or_else(|_| {
+            // The task's own write says so again.
+            state.socket = None;
+            Written::Blocked
+        });
+        if written == Written::All {
+            return;
         }
         drop(state);
         self.wake.notify_one();

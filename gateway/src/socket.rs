@@ -46,7 +46,8 @@ thread_local! {
 /// Serves an upgraded socket to its end. `leftover` is what the client sent right behind its handshake.
 pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, leftover: Bytes, identity: Identity) {
     // Not kept: it holds a buffer of HTTP's, even where it is empty.
-    let mut heard = Vec::from(leftover);
+    let mut heard = leftover.to_vec();
+    drop(leftover);
     let Ok(id) = getrandom::u64() else { return };
     let opened_at = Instant::now();
     let (load, meters) = (gateway.loads.of(&identity.tenant), Arc::clone(&gateway.meters));
@@ -74,7 +75,8 @@ pub async fn serve(gateway: Arc<Gateway>, stream: TcpStream, leftover: Bytes, id
         drain: Drain::NotYet,
         gateway,
     };
-    socket.heard(&mut std::mem::take(&mut heard));
+    socket.heard(&mut heard);
+    drop(heard);
     let closed = socket.run().await;
     Box::pin(socket.leave()).await;
     if let Ok(code) = closed {
@@ -253,7 +255,9 @@ impl Socket {
     fn act(&mut self) {
         for action in self.actions.drain(..) {
             match action {
-                Action::Send(frame) => drop(self.handle.outbox.queue(frame)),
+                Action::Send(frame) => {
+                    self.handle.outbox.queue(frame);
+                }
                 Action::Refuse(id, error) => {
                     count_rejected(error.code, 1);
                     self.handle.outbox.queue(refusal(id, error));
