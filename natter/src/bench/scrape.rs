@@ -46,7 +46,8 @@ impl Scrape {
 
     /// The sum of a metric over all its labels that contain these.
     pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
-        self.values(name, labels).sum()
+        // `sum` of nothing is -0, and would be shown so.
+        self.values(name, labels).fold(0.0, std::ops::Add::add)
     }
 
     /// How much a counter has grown since `before`.
