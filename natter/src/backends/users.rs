@@ -65,8 +65,9 @@ pub fn users_xml(views: &str, networks: &str, users: &[(HistoryUser, Password)])
             }
             Password::Environment(variable) => format!("<password from_env=\"{variable}\"/>"),
         };
-        let grants: String =
+        let grants: Vec<_> =
             user.grants(views).iter().map(|grant| format!("        <query>{grant}</query>\n")).collect();
+        let grants = grants.concat();
         writeln!(
             xml,
             "    <{name}>\n      {password}\n      <networks><ip>{networks}</ip></networks>\n      <profile>{}</profile>\n      \

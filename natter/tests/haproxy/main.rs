@@ -42,7 +42,7 @@ struct Gateway {
 
 impl Gateway {
     /// With the gateways' users of the servers that `system` runs.
-    async fn start(data: &Path) -> Gateway {
+    fn start(data: &Path) -> Gateway {
         let secrets: BTreeMap<String, String> = read(&data.join("credentials.json"));
         let (ports, tenants): (Value, Value) = (read(&data.join("ports.json")), read(&data.join("tenants.json")));
         let public = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
@@ -185,7 +185,7 @@ async fn nothing_is_lost_when_a_gateway_behind_the_proxy_is_stopped_or_killed() 
     let system = Process::up(&data).await;
     let mut gateways = Vec::new();
     for _ in 0..3 {
-        gateways.push(Gateway::start(&data).await);
+        gateways.push(Gateway::start(&data));
     }
     let (_haproxy, proxy) = haproxy(&gateways);
     ready(proxy).await;
