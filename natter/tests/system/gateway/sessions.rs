@@ -236,8 +236,11 @@ async fn a_hole_that_cannot_be_refilled_is_told() {
     let world = World::start().await;
     let (mut ada, mut bob) = (world.session("ada").await, world.session("bob").await);
     let room = world.group(&mut ada, &["bob"]).await;
-    ada.ok(send(&room, "r1", "seen")).await;
+    let sent = ada.ok(send(&room, "r1", "seen")).await;
     bob.events_to("message.sent").await;
+    // The view has it; else it were lost with the rest.
+    let shown = format!("/v1/conversations/{room}/messages?min_position={}", sent["position"].as_str().unwrap());
+    assert_eq!(world.http("bob").get(&shown).await.status, 200);
     world.lose_batches(&room).await;
     for session in [&mut ada, &mut bob] {
         assert_eq!(session.end().await, Ended::Closed(4001));
