@@ -10,6 +10,7 @@ use crate::backends::BackendExec;
 use crate::bench::Bench;
 use crate::config::Config;
 use crate::engine::ServeOptions;
+use crate::soak::Soak;
 
 /// A chat backend that is a log first.
 #[derive(Debug, Parser)]
@@ -46,6 +47,8 @@ pub enum Command {
     /// Measure: loads at fixed times whatever the answers do, over real sockets or in this process.
     #[command(subcommand)]
     Bench(Bench),
+    /// Break a system of its own while clients chat on it, and prove that every promise held; exit code 1 if not.
+    Soak(Soak),
     /// Ask a process whether it is ready; exit code 1 if not.
     Health(Health),
     /// Check a configuration and everything that a system stands on, and say how to mend what is wrong; exit code 1 if anything is.

@@ -18,6 +18,7 @@ pub mod roles;
 mod running;
 pub mod service;
 pub mod sizes;
+pub mod soak;
 mod stop;
 pub mod telemetry;
 mod tenants;

@@ -7,7 +7,7 @@ use clap::Parser;
 use natter::backends::backend_exec;
 use natter::cli::{self, Cli, Command};
 use natter::config::ConfigError;
-use natter::{answers, engine, open_files, roles, service, telemetry, up};
+use natter::{answers, engine, open_files, roles, service, soak, telemetry, up};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -70,6 +70,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Log(cli::Log::Cat(args)) => answers::log_cat(&args).await?,
         Command::Policy(args) => answers::policy(&args).await?,
         Command::Bench(args) => answers::bench(&args).await?,
+        Command::Soak(args) => return soak::soak(&args).await,
         Command::Health(args) => return answers::health(&args).await,
         Command::Doctor(args) => return answers::doctor(&args).await,
         Command::Sizes(args) => answers::sizes(&args).await?,

@@ -14,6 +14,7 @@ pub mod names;
 pub mod outcome;
 pub mod policy;
 pub mod position;
+pub mod random;
 pub mod signal;
 pub mod slot;
 pub mod subjects;

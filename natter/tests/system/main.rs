@@ -23,5 +23,6 @@ mod raw_http;
 mod roles;
 mod servers;
 mod shown;
+mod soak;
 mod up;
 mod views;

@@ -10,7 +10,6 @@ use natter_schemas::event::{left_ref, placed};
 use natter_schemas::outcome::Answered;
 use natter_schemas::policy::PolicyHash;
 
-use super::random::Random;
 use crate::decide::Facts;
 use crate::error::Halt;
 use crate::ports::{
@@ -18,6 +17,7 @@ use crate::ports::{
     Surroundings,
 };
 use crate::replay::FactBase;
+use natter_schemas::random::Random;
 
 /// One partition: streams, views and policies.
 #[derive(Debug)]
@@ -36,6 +36,24 @@ pub(super) struct State {
     random: Random,
     /// The Redis view moves with every look at it.
     unsteady: bool,
+    /// It also falls back, and stores do not answer, by chance.
+    wild: bool,
+    pub(super) away: Away,
+}
+
+/// What a schedule has made to stay away, for so many looks.
+#[derive(Debug, Default)]
+pub(super) struct Away {
+    pub(super) view_moves: u32,
+    pub(super) redis: u32,
+    pub(super) history: u32,
+}
+
+/// Whether it is away still; one look less.
+fn is_away(looks: &mut u32) -> bool {
+    let away = *looks > 0;
+    *looks = looks.saturating_sub(1);
+    away
 }
 
 impl Memory {
@@ -47,6 +65,8 @@ impl Memory {
             view: (0, FactBase::default()),
             random,
             unsteady: true,
+            wild: true,
+            away: Away::default(),
         };
         Arc::new(Self { state: Mutex::new(state), facts_max })
     }
@@ -59,6 +79,7 @@ impl Memory {
     pub(super) fn settle(&self) {
         let mut state = self.state();
         state.unsteady = false;
+        state.away = Away::default();
         let end = state.outcomes.len();
         state.set_view(end);
     }
@@ -78,9 +99,26 @@ impl State {
         });
     }
 
+    /// Nothing goes wrong by chance from now on: the view only moves on.
+    pub(super) fn calm(&mut self) {
+        self.wild = false;
+    }
+
+    /// The view loses its last batches.
+    pub(super) fn fall_back(&mut self, batches: usize) {
+        self.set_view(self.view.0.saturating_sub(batches));
+    }
+
     /// The projector moves on, or Redis wakes up in the past, or loses everything.
     fn move_view(&mut self) {
         let end = self.outcomes.len();
+        if is_away(&mut self.away.view_moves) {
+            return;
+        }
+        if !self.wild {
+            let step = usize::try_from(self.random.below(6)).expect("small");
+            return self.set_view((self.view.0 + step).min(end));
+        }
         let at = match self.random.below(12) {
             0 => 0,
             1 | 2 => self.view.0.saturating_sub(usize::try_from(self.random.below(6)).expect("small")),
@@ -110,7 +148,7 @@ impl FactSource for Memory {
         let mut state = self.state();
         if state.unsteady {
             state.move_view();
-            if state.random.once_in(40) {
+            if is_away(&mut state.away.redis) || (state.wild && state.random.once_in(40)) {
                 return Err(Halt::Transient("redis is away".into()));
             }
         }
@@ -122,7 +160,7 @@ impl FactSource for Memory {
 impl RefHistory for Memory {
     async fn find(&self, asked: &[RefQuery], since_ms: u64) -> Result<Remembrance, String> {
         let mut state = self.state();
-        if state.random.once_in(8) {
+        if is_away(&mut state.away.history) || (state.wild && state.random.once_in(8)) {
             return Err("the history is away".into());
         }
         let end = state.outcomes.len() as u64;

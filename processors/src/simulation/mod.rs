@@ -1,8 +1,9 @@
 //! A seeded simulation of the core: workers that race, die and are deposed on one partition whose views move as they
 //! like. Whatever happens, every command gets one outcome, and that is what a plain fold of the whole log decides.
 
+mod cases;
 mod memory;
-mod random;
+mod schedule;
 mod wishes;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use crate::ports::{OutcomeLog, RefQuery};
 use crate::replay::verify;
 use crate::worker::{Decider, Group, OutcomeMessage, StoredCommands};
 use memory::Memory;
-use random::Random;
+use natter_schemas::random::Random;
 use wishes::Clients;
 
 /// A worker, taken apart into its steps.
@@ -38,6 +39,10 @@ struct Simulation {
     workers: Vec<Option<Worker>>,
     leases: u64,
     halts: HashMap<&'static str, u64>,
+    /// Workers die and acknowledgements are lost by chance too.
+    wild: bool,
+    /// The next acknowledgement is lost.
+    lose_ack: bool,
 }
 
 impl Simulation {
@@ -48,7 +53,15 @@ impl Simulation {
         }
         let workers = (0..workers).map(|_| None).collect();
         let clients = Clients::new(Random::seeded(seed ^ 2));
-        Self { memory, clients, random: Random::seeded(seed), workers, leases: 0, halts: HashMap::new() }
+        let (random, halts) = (Random::seeded(seed), HashMap::new());
+        Self { memory, clients, random, workers, leases: 0, halts, wild: true, lose_ack: false }
+    }
+
+    /// One in which nothing goes wrong by chance: only what a schedule says.
+    fn calm(seed: u64, workers: usize, facts_max: usize) -> Self {
+        let simulation = Self { wild: false, ..Self::new(seed, workers, facts_max) };
+        simulation.memory.state().calm();
+        simulation
     }
 
     async fn step(&mut self) {
@@ -57,19 +70,26 @@ impl Simulation {
         }
         let which = usize::try_from(self.random.below(self.workers.len() as u64)).expect("small");
         let Some(worker) = self.workers[which].take() else {
-            self.leases += 1;
-            let begun = Decider::begin(Arc::clone(&self.memory), self.leases).await;
-            let decider = begun.expect("the log is there");
-            self.workers[which] = Some(Worker { decider, lease: self.leases, made: Vec::new() });
+            // In a calm world a second worker comes by the schedule only.
+            if self.wild || self.workers.iter().all(Option::is_none) {
+                self.begin(which).await;
+            }
             return;
         };
-        if self.random.once_in(40) {
+        if self.wild && self.random.once_in(40) {
             return; // Killed.
         }
         match self.work(worker).await {
             Ok(worker) => self.workers[which] = Some(worker),
             Err(halt) => self.halted(&halt),
         }
+    }
+
+    async fn begin(&mut self, which: usize) {
+        self.leases += 1;
+        let begun = Decider::begin(Arc::clone(&self.memory), self.leases).await;
+        let decider = begun.expect("the log is there");
+        self.workers[which] = Some(Worker { decider, lease: self.leases, made: Vec::new() });
     }
 
     fn halted(&mut self, halt: &Halt) {
@@ -96,7 +116,7 @@ impl Simulation {
         }
         let OutcomeMessage { sequence, bytes, records, .. } = worker.made[0].clone();
         self.memory.append(bytes, sequence, worker.lease, records).await?;
-        if self.random.once_in(10) {
+        if std::mem::take(&mut self.lose_ack) || (self.wild && self.random.once_in(10)) {
             // The acknowledgement is lost: the same again, or the worker gives up.
             return if self.random.once_in(2) { Ok(worker) } else { Err(Halt::Transient("no answer".into())) };
         }
@@ -190,21 +210,29 @@ impl Simulation {
     }
 }
 
+fn run<T>(simulation: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(simulation)
+}
+
 fn simulate(seed: u64, workers: usize, facts_max: usize, steps: u64) -> HashMap<&'static str, u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(async {
+    run(async {
         let mut simulation = Simulation::new(seed, workers, facts_max);
         for _ in 0..steps {
             simulation.step().await;
         }
-        simulation.drain().await;
-        simulation.one_outcome_per_command();
-        simulation.nothing_twice();
-        let report = verify(&*simulation.memory, 0).await.expect("the log can be read");
-        assert!(report.difference.is_none(), "{}", report.difference.expect("there is one"));
-        assert_eq!(report.outcomes, simulation.placed().len() as u64);
-        simulation.halts
+        check(simulation).await
     })
+}
+
+/// Brings a simulation to its end and holds what came of it against the invariants. Gives why workers halted.
+async fn check(mut simulation: Simulation) -> HashMap<&'static str, u64> {
+    simulation.drain().await;
+    simulation.one_outcome_per_command();
+    simulation.nothing_twice();
+    let report = verify(&*simulation.memory, 0).await.expect("the log can be read");
+    assert!(report.difference.is_none(), "{}", report.difference.expect("there is one"));
+    assert_eq!(report.outcomes, simulation.placed().len() as u64);
+    simulation.halts
 }
 
 /// Runs many seeds; a panic names its own.

@@ -8,7 +8,7 @@ use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, U
 use natter_schemas::policy::{Action, Policy, PolicyHash, WordList};
 
 use super::memory::State;
-use super::random::Random;
+use natter_schemas::random::Random;
 
 /// The clients of a simulation.
 #[derive(Debug)]

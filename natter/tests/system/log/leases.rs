@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use natter::backends::Backend;
+use natter::soak::proxy::Proxy;
 use natter_nats::{Lease, LeaseEnd, LeaseOptions, Leases, Log, role};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::proxy::Proxy;
 use super::{log, one_partition, soon, until};
 use crate::servers::Servers;
 
@@ -32,7 +32,7 @@ async fn acquired(log: &Log, holder: &str) -> Lease {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_moves_within_five_seconds_of_a_kill() {
     let (servers, direct) = one_partition().await;
-    let proxy = Proxy::to(servers.nats_url()).await;
+    let proxy = Proxy::to(servers.nats_url()).await.unwrap();
     let dying = log(proxy.url(), 1).await;
     let first = acquire(&dying, "first").await.unwrap();
     assert!(acquire(&direct, "second").await.is_none());

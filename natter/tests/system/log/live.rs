@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream::{Config, Republish};
 use natter::backends::Backend;
+use natter::soak::proxy::Proxy;
 use natter_nats::{Answer, LiveFeed, LiveItem, LiveStart, Log, Publisher};
 use natter_schemas::limits::REFILL_BATCHES_MAX;
 use natter_schemas::subjects::outcome_stream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::proxy::Proxy;
 use super::{accept_all, encoded, listen, log, made_up, one_partition, soon, until, write_made_up};
 
 async fn open(log: &Log, start: LiveStart, hurried: bool) -> (LiveFeed, mpsc::Receiver<LiveItem>) {
@@ -80,7 +80,7 @@ async fn a_lost_last_message_is_found_by_the_tail_check() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_lost_on_an_idle_partition_while_the_link_flaps_arrives_all_the_same() {
     let (servers, direct) = one_partition().await;
-    let proxy = Proxy::to(servers.nats_url()).await;
+    let proxy = Proxy::to(servers.nats_url()).await.unwrap();
     let gateway = log(proxy.url(), 1).await;
     let publisher = Publisher::start(&gateway).unwrap();
     let _feed = listen(&gateway, &publisher).await;
@@ -102,7 +102,7 @@ async fn an_answer_lost_on_an_idle_partition_while_the_link_flaps_arrives_all_th
 #[tokio::test]
 async fn a_hole_too_large_is_reported() {
     let (servers, direct) = one_partition().await;
-    let proxy = Proxy::to(servers.nats_url()).await;
+    let proxy = Proxy::to(servers.nats_url()).await.unwrap();
     let far = log(proxy.url(), 1).await;
     let (_feed, mut items) = open(&far, LiveStart::Tail, true).await;
     write_made_up(&direct, 1..=1).await;

@@ -3,7 +3,6 @@
 mod leases;
 mod live;
 mod outcomes;
-mod proxy;
 mod publisher;
 mod reader;
 mod roles;

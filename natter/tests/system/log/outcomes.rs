@@ -1,9 +1,9 @@
 use bytes::Bytes;
 use natter::backends::Backend;
+use natter::soak::proxy::Proxy;
 use natter_nats::{LogError, OutcomeWrite};
 use natter_schemas::subjects::outcome_stream;
 
-use super::proxy::Proxy;
 use super::{log, made_up, one_partition, soon, until, write_made_up};
 
 /// Invariant 3: two workers on one partition never leave a double outcome batch, and the one that lost is told by whom.
@@ -52,7 +52,7 @@ async fn a_batch_that_stands_already_counts_as_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_acknowledgement_is_compared_and_not_taken_for_a_lost_race() {
     let (servers, direct) = one_partition().await;
-    let proxy = Proxy::to(servers.nats_url()).await;
+    let proxy = Proxy::to(servers.nats_url()).await.unwrap();
     let far = log(proxy.url(), 1).await;
     for sequence in 1..=10 {
         let write = made_up(sequence, 7, 1);

@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
+use natter::soak::proxy::Proxy;
 use natter_nats::{Log, LogError, PacedReader, Reader, ReaderOptions};
 use natter_schemas::subjects::outcome_stream;
 use tokio::time::timeout;
 
-use super::proxy::Proxy;
 use super::{log, made_up, one_partition, soon, write_made_up};
 use natter::backends::Backend;
 
@@ -39,7 +39,7 @@ async fn a_reader_whose_next_sequence_was_trimmed_is_corrupt() {
 #[tokio::test]
 async fn a_reader_that_slept_through_a_trim_is_corrupt() {
     let (servers, direct) = one_partition().await;
-    let proxy = Proxy::to(servers.nats_url()).await;
+    let proxy = Proxy::to(servers.nats_url()).await.unwrap();
     let far = log(proxy.url(), 1).await;
     write_made_up(&direct, 1..=3).await;
     let mut reader = Reader::open(&far, &outcome_stream(0), 1, ReaderOptions::default()).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_paced_reader_goes_on_where_it_was() {
 /// What `read` reads of a log that is far away, while that is written, its broker killed, and the way to it cut.
 async fn read_in_a_storm(read: impl AsyncFnOnce(Log) -> Vec<u64>) -> Vec<u64> {
     let (servers, direct) = one_partition().await;
-    let proxy = Proxy::to(servers.nats_url()).await;
+    let proxy = Proxy::to(servers.nats_url()).await.unwrap();
     let far = log(proxy.url(), 1).await;
     let writing = async {
         for sequence in 1..=BATCHES {

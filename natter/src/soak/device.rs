@@ -1,0 +1,450 @@
+//! A client's device: keeps a session open, sends its wishes, resends what was not answered, reads what it missed, and
+//! writes everything down.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use natter_schemas::error::ErrorCode;
+use natter_schemas::id::ConversationId;
+use natter_schemas::random::Random;
+use natter_schemas::wire::server::{EventFrame, Reply};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::socket::Socket;
+use super::tally::Tally;
+use super::wishes::{Settled, Wishes};
+use super::witness::{Account, Entry as Noted, Fate, Message, WishId};
+use super::world::HALL;
+
+/// Commands of a session on their way at once.
+const ON_THEIR_WAY_MAX: usize = 64;
+/// A client that is not answered for so long connects anew.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// The server pings every 25 s, and there is much to hear: what is silent for so long is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// A device that does nothing else looks around so often.
+const LOOK: Duration = Duration::from_millis(250);
+/// Groups that a device makes by itself.
+const OWN_GROUPS_MAX: u32 = 2;
+
+/// What all are doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Chatting.
+    Chat,
+    /// No new wishes: what was wished is brought to its end.
+    Settle,
+    /// Everybody is answered: all that there is up to these positions is seen.
+    Read(Arc<str>),
+    /// It has taken too long.
+    Over,
+}
+
+/// What is done to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// Nothing.
+    None,
+    /// Its socket is dropped; the number makes one harm different from the last.
+    Cut(u64),
+    /// It does not read until then.
+    Slow(Instant),
+}
+
+/// What a device is told.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    /// What all are doing.
+    pub phase: watch::Receiver<Phase>,
+    /// What is done to this one.
+    pub harm: watch::Receiver<Harm>,
+}
+
+/// What a device is made of.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its number.
+    pub number: u32,
+    /// Whose it is.
+    pub user: String,
+    /// Of that user.
+    pub token: String,
+    /// Whether the user comes to the hall and goes.
+    pub visits: bool,
+    /// Other users, for groups that it makes.
+    pub others: Vec<String>,
+    /// Rooms that it makes first.
+    pub makes: Vec<Value>,
+    /// Where it may connect.
+    pub gateways: Vec<SocketAddr>,
+    /// Between two of its messages, on average.
+    pub gap: Duration,
+    /// Appended to each text.
+    pub padding: String,
+}
+
+/// What a device knows of a room.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// It has seen everything up to here.
+    pub last: u64,
+}
+
+/// What a device brings home.
+#[derive(Debug)]
+pub struct Home {
+    /// For the witness.
+    pub account: Account,
+    /// For the report.
+    pub tally: Tally,
+    /// Of each answered message: when it was wished, in milliseconds of the load, and how long the answer took.
+    pub waits: Vec<(u32, u32)>,
+}
+
+/// A device.
+pub struct Device {
+    pub(super) who: Identity,
+    pub(super) orders: Orders,
+    pub(super) random: Random,
+    pub(super) account: Account,
+    pub(super) tally: Tally,
+    pub(super) rooms: BTreeMap<ConversationId, Room>,
+    /// Rooms that have to be read on, because something is missing.
+    pub(super) behind: BTreeSet<ConversationId>,
+    /// The public room, once it is known.
+    pub(super) hall: Option<ConversationId>,
+    /// The greatest cursor that was answered, by room.
+    pub(super) cursors: BTreeMap<ConversationId, u64>,
+    /// Where it is connected.
+    pub(super) gateway: SocketAddr,
+    /// The how-manieth session this is.
+    pub(super) session: u32,
+    wishes: Wishes,
+    waits: Vec<(u32, u32)>,
+    settled: watch::Sender<usize>,
+    is_settled: bool,
+    started: Instant,
+    next_wish: Instant,
+    own_groups: u32,
+    /// Since when this session has nothing more to come but what it waits for.
+    pub(super) reading_since: Option<Instant>,
+}
+
+impl Device {
+    /// One that has done nothing yet. `settled` counts those that have brought all their wishes to an end.
+    pub fn new(who: Identity, orders: Orders, random: Random, settled: watch::Sender<usize>, started: Instant) -> Self {
+        let account = Account { device: who.number, user: who.user.clone(), ..Account::default() };
+        let gateway = who.gateways[0];
+        let mut wishes = Wishes::default();
+        for room in &who.makes {
+            wishes.add(who.number, room.clone(), started);
+        }
+        Self {
+            who,
+            orders,
+            random,
+            account,
+            tally: Tally::default(),
+            rooms: BTreeMap::new(),
+            behind: BTreeSet::new(),
+            hall: None,
+            cursors: BTreeMap::new(),
+            gateway,
+            session: 0,
+            wishes,
+            waits: Vec::new(),
+            settled,
+            is_settled: false,
+            started,
+            next_wish: started,
+            own_groups: 0,
+            reading_since: None,
+        }
+    }
+
+    /// Chats until all is over.
+    pub async fn run(mut self) -> Home {
+        loop {
+            match self.session().await {
+                Ok(()) => break,
+                Err(end) => Tally::count(&mut self.tally.ends, format!("{end:#}")),
+            }
+            self.wishes.lost(Instant::now());
+            self.reading_since = None;
+            if *self.orders.phase.borrow() == Phase::Over {
+                break;
+            }
+            sleep(Duration::from_millis(self.random.between(20, 400))).await;
+        }
+        for (number, command) in self.wishes.unsettled() {
+            let seen = format!("wish {number} was never answered: {command}");
+            self.account.broken.push(self.account.broke("every command is answered", 0, 0, seen));
+        }
+        Home { account: self.account, tally: self.tally, waits: self.waits }
+    }
+
+    /// One session, until it is lost; well, when all is over.
+    async fn session(&mut self) -> anyhow::Result<()> {
+        self.gateway = *self.random.of(&self.who.gateways);
+        let mut socket = Socket::open(self.gateway, &self.who.token).await?;
+        self.session += 1;
+        self.tally.sessions += 1;
+        self.catch_up(&socket.opened).await?;
+        self.orders.harm.mark_unchanged();
+        let opened = Instant::now();
+        let (mut heard, mut slow_until, mut next_read) = (opened, None, opened);
+        loop {
+            let now = Instant::now();
+            let phase = self.orders.phase.borrow_and_update().clone();
+            match &phase {
+                Phase::Chat => self.wish(now),
+                Phase::Settle => self.settle(),
+                Phase::Read(min) if now >= next_read => {
+                    self.settle();
+                    next_read = now + LOOK;
+                    if self.has_seen_all(min, opened).await? {
+                        return Ok(());
+                    }
+                }
+                Phase::Read(_) => {}
+                Phase::Over => return Ok(()),
+            }
+            while self.wishes.on_their_way() < ON_THEIR_WAY_MAX
+                && let Some(frame) = self.wishes.next_due(now)
+            {
+                socket.send(frame).await?;
+            }
+            slow_until = slow_until.filter(|until| *until > now && phase == Phase::Chat);
+            tokio::select! {
+                frame = socket.next(), if slow_until.is_none() => {
+                    self.heard(&frame?);
+                    heard = Instant::now();
+                }
+                () = sleep_until(self.next_moment(now, &phase)) => {}
+                changed = self.orders.phase.changed() => changed?,
+                changed = self.orders.harm.changed() => {
+                    changed?;
+                    match *self.orders.harm.borrow_and_update() {
+                        Harm::None => {}
+                        Harm::Cut(_) => bail!("its socket was cut"),
+                        Harm::Slow(until) => slow_until = Some(until),
+                    }
+                }
+            }
+            while let Some(room) = self.behind.pop_first() {
+                self.read_on(room, None).await?;
+            }
+            if slow_until.is_none() && heard.elapsed() > SILENCE_MAX {
+                bail!("nothing was heard for {} s", SILENCE_MAX.as_secs());
+            }
+            if self.wishes.waits_since().is_some_and(|since| now - since.max(opened) > ANSWER_MAX) {
+                bail!("no answer for {} s", ANSWER_MAX.as_secs());
+            }
+        }
+    }
+
+    fn next_moment(&self, now: Instant, phase: &Phase) -> Instant {
+        let mut next = now + LOOK;
+        if *phase == Phase::Chat {
+            next = next.min(self.next_wish);
+        }
+        if self.wishes.on_their_way() < ON_THEIR_WAY_MAX {
+            next = next.min(self.wishes.due().unwrap_or(next));
+        }
+        next
+    }
+
+    fn settle(&mut self) {
+        if self.wishes.is_empty() && !self.is_settled {
+            self.is_settled = true;
+            self.settled.send_modify(|settled| *settled += 1);
+        }
+    }
+
+    /// Wishes something, if it is time to.
+    fn wish(&mut self, now: Instant) {
+        if now < self.next_wish {
+            return;
+        }
+        let gap_us = u64::try_from(self.who.gap.as_micros()).unwrap_or(u64::MAX).max(2);
+        self.next_wish = now + Duration::from_micros(gap_us / 2 + self.random.below(gap_us));
+        let rooms: Vec<ConversationId> = self.rooms.keys().copied().collect();
+        if rooms.is_empty() || self.wishes.len() >= 2 * ON_THEIR_WAY_MAX {
+            return;
+        }
+        let room = *self.random.of(&rooms);
+        let command = match self.random.below(100) {
+            0 if self.own_groups < OWN_GROUPS_MAX => {
+                self.own_groups += 1;
+                let members = [self.random.of(&self.who.others), &self.who.others[0]];
+                let members: BTreeSet<&String> = members.into_iter().collect();
+                json!({ "cmd": "conversation.create", "kind": "group", "members": members })
+            }
+            1..=4 if self.rooms[&room].last > 0 => {
+                let seq = self.rooms[&room].last;
+                json!({ "cmd": "conversation.read", "conversation": room, "seq": seq })
+            }
+            5..=9
+                if self.who.visits
+                    && !self.wishes.has("conversation.join")
+                    && !self.wishes.has("conversation.leave") =>
+            {
+                let is_in = self.hall.is_some_and(|hall| self.rooms.contains_key(&hall));
+                let cmd = if is_in { "conversation.leave" } else { "conversation.join" };
+                json!({ "cmd": cmd, "conversation": format!("ext:{HALL}") })
+            }
+            _ => {
+                json!({ "cmd": "message.send", "conversation": room, "text": self.who.padding })
+            }
+        };
+        let sends = command["cmd"] == "message.send";
+        let id = self.wishes.add(self.who.number, command, now);
+        if sends {
+            self.account.sent.insert(id.number, (room.get(), Fate::Unanswered));
+        }
+    }
+
+    fn heard(&mut self, frame: &str) {
+        if frame.starts_with(r#"{"id""#) {
+            match serde_json::from_str(frame) {
+                Ok(reply) => self.reply(reply),
+                Err(error) => self.account.broken.push(self.account.broke(
+                    "frames are understood",
+                    0,
+                    0,
+                    format!("{error}: {frame}"),
+                )),
+            }
+        } else if frame.starts_with(r#"{"event""#) {
+            match serde_json::from_str(frame) {
+                Ok(event) => self.event(event),
+                Err(error) => self.account.broken.push(self.account.broke(
+                    "frames are understood",
+                    0,
+                    0,
+                    format!("{error}: {frame}"),
+                )),
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        let now = Instant::now();
+        let settled = match reply {
+            Reply::Ok { id, ok } => self.wishes.answered(&id, ok, now),
+            Reply::Error { id: Some(id), error } => self.wishes.refused(&id, &error, now),
+            Reply::Error { id: None, error } => {
+                let seen = format!("{}: {}", error.code, error.message);
+                return self.account.broken.push(self.account.broke("frames are understood", 0, 0, seen));
+            }
+        };
+        match settled {
+            Settled::Answered(command, answer, after) => {
+                self.tally.answered += 1;
+                let (number, conversation) = (number_of(&command), answer.conversation);
+                if let (Some(message), Some(seq), Some(number)) = (answer.message, answer.seq, number) {
+                    let room = conversation.map_or(0, ConversationId::get);
+                    self.tally.messages += 1;
+                    self.account.sent.insert(number, (room, Fate::Answered(seq, message.get())));
+                    let since = now.duration_since(self.started).saturating_sub(after);
+                    self.waits.push((millis(since), millis(after)));
+                } else if command["cmd"] == "conversation.read"
+                    && let (Some(room), Some(seq)) = (conversation, answer.seq)
+                {
+                    let cursor = self.cursors.entry(room).or_default();
+                    *cursor = seq.max(*cursor);
+                }
+            }
+            Settled::Again(_, Ok(())) => self.tally.same_again += 1,
+            Settled::Again(command, Err((first, second))) => {
+                let (room, seq) = (first.conversation.map_or(0, ConversationId::get), first.seq.unwrap_or(0));
+                let seen = format!("{command} got {first:?} and then {second:?}");
+                self.account.broken.push(self.account.broke("a resend gets the first answer", room, seq, seen));
+            }
+            Settled::Later(code) => Tally::count(&mut self.tally.refused_for_now, code.name()),
+            Settled::Refused(command, code) => self.refused(&command, code),
+            Settled::Unknown => {}
+        }
+    }
+
+    fn refused(&mut self, command: &Value, code: ErrorCode) {
+        Tally::count(&mut self.tally.refused, code.name());
+        if let Some(number) = number_of(command)
+            && let Some((_, fate)) = self.account.sent.get_mut(&number)
+        {
+            *fate = Fate::Refused;
+        }
+        // Who comes and goes may have gone.
+        let about_hall = command["conversation"] == format!("ext:{HALL}")
+            || self.hall.is_some_and(|hall| command["conversation"] == json!(hall));
+        if !(self.who.visits && about_hall && matches!(code, ErrorCode::NotMember | ErrorCode::NotFound)) {
+            let seen = format!("{command} was refused: {code}");
+            self.account.broken.push(self.account.broke("a member's wish is taken", 0, 0, seen));
+        }
+    }
+
+    fn event(&mut self, event: EventFrame) {
+        let Some(room) = event.conversation else { return };
+        let is_own = event.sender.as_str() == self.who.user;
+        match event.event.as_str() {
+            "message.sent" => {
+                let Some(message) = message(&event) else { return };
+                self.tally.live += 1;
+                self.note(room, Noted::Live(self.session, message));
+                match self.rooms.get_mut(&room) {
+                    Some(known) if message.seq == known.last + 1 => known.last = message.seq,
+                    Some(known) if message.seq <= known.last => {}
+                    // The witness names it; the client helps itself.
+                    Some(_) | None => drop(self.behind.insert(room)),
+                }
+            }
+            "conversation.created" => {
+                if event.external.as_ref().is_some_and(|external| external.as_str() == HALL) {
+                    self.hall = Some(room);
+                }
+                self.open(room, 0);
+            }
+            "conversation.joined" if is_own => {
+                self.hall = Some(room);
+                self.open(room, event.seq.unwrap_or(0));
+            }
+            "conversation.left" if is_own => {
+                self.rooms.remove(&room);
+                self.note(room, Noted::Left(true));
+            }
+            _ => {}
+        }
+    }
+
+    /// From now on it sees what comes after `after`.
+    pub(super) fn open(&mut self, room: ConversationId, after: u64) {
+        if let Entry::Vacant(vacant) = self.rooms.entry(room) {
+            vacant.insert(Room { last: after });
+            self.note(room, Noted::Opened(after));
+        }
+    }
+
+    pub(super) fn note(&mut self, room: ConversationId, entry: Noted) {
+        self.account.seen.entry(room.get()).or_default().push(entry);
+    }
+}
+
+/// A message as the witness knows it.
+fn message(event: &EventFrame) -> Option<Message> {
+    let wish = WishId::parse(event.text.as_deref().unwrap_or(""));
+    Some(Message { seq: event.seq?, id: event.message?.get(), wish })
+}
+
+fn number_of(command: &Value) -> Option<u32> {
+    WishId::parse(command["ref"].as_str()?).map(|wish| wish.number)
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

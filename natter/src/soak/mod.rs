@@ -1,0 +1,76 @@
+//! `natter soak`, the witness: clients chat over real sockets and write down everything that they are answered and
+//! everything that they see, while the system is being broken; in the end every promise is held against it.
+//!
+//! ```text
+//! seed ──▶ schedule of faults ──▶ player ──▶ system (processes, backends, proxies)
+//!    └──▶ world (users, rooms) ──▶ devices ◀──sockets, reads──┘
+//!                                     └──▶ accounts ──▶ witness ◀── truth (the log, read at the end)
+//! ```
+
+mod args;
+mod device;
+mod faults;
+mod http;
+mod parts;
+mod process;
+pub mod proxy;
+mod reading;
+mod report;
+mod results;
+mod round;
+mod schedule;
+mod socket;
+mod system;
+mod tally;
+mod truth;
+mod wishes;
+mod witness;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+
+pub use self::args::Soak;
+
+use self::parts::Shape;
+use self::results::Results;
+use self::round::{Round, round};
+
+/// A round lasts this long at most: then everything is proved, and the next begins with a system of its own.
+const ROUND_MAX: Duration = Duration::from_mins(5);
+
+/// Runs rounds until the time is over, or one of them breaks a promise: exit code 1.
+///
+/// # Errors
+/// The system cannot be started.
+pub async fn soak(args: &Soak) -> anyhow::Result<ExitCode> {
+    let shapes = args.shape.map_or(vec![Shape::One, Shape::Apart], |shape| vec![shape]);
+    let rounds = args.lasts().as_secs().div_ceil(ROUND_MAX.as_secs()).max(shapes.len() as u64);
+    let lasts = args.lasts() / u32::try_from(rounds).context("too long")?;
+    let random = || getrandom::u32().map_err(|error| anyhow::anyhow!("no random bytes: {error}"));
+    let first = args.seed.map_or_else(|| random().map(u64::from), Ok)?;
+    let mut results = Results::open(args.results.as_deref())?;
+    for number in results.rounds()..rounds {
+        let shape = shapes[usize::try_from(number % shapes.len() as u64)?];
+        let (seed, kinds) = (first.wrapping_add(number), args.kinds());
+        let report = round(&Round { seed, shape, kinds, count: args.count, rate: args.rate, lasts }, &say).await?;
+        results.append(&report)?;
+        print(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
+        if !report.is_clean() {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "what the command answers")]
+fn print(line: &str) {
+    println!("{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "what the operator should see meanwhile")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
