@@ -19,6 +19,7 @@ use crate::frames::write;
 use crate::handle::SessionHandle;
 use crate::load::{Load, OnItsWay};
 use crate::rooms::Recipient as _;
+use crate::stopped::StoppedPartitions;
 use crate::telemetry::{self, Meters};
 
 /// Stands in for the `ref` of a cursor without one; no answer or event shows it.
@@ -59,13 +60,19 @@ pub fn from_client(
 pub struct Commands {
     publisher: Publisher<Waiting>,
     partitions: u16,
+    stopped: StoppedPartitions,
     meters: Arc<Meters>,
 }
 
 impl Commands {
     /// By way of `publisher`, over so many partitions.
-    pub const fn new(publisher: Publisher<Waiting>, partitions: u16, meters: Arc<Meters>) -> Self {
-        Self { publisher, partitions, meters }
+    pub const fn new(
+        publisher: Publisher<Waiting>,
+        partitions: u16,
+        stopped: StoppedPartitions,
+        meters: Arc<Meters>,
+    ) -> Self {
+        Self { publisher, partitions, stopped, meters }
     }
 
     /// Sends a session's command; the answer goes to its requests `ids`. They are counted as unanswered by the caller
@@ -98,10 +105,12 @@ impl Commands {
 
     fn send(&self, command: &Command, to: To, load: &Load) -> Result<(), ErrorBody> {
         let slot = command.slot().ok_or_else(|| ErrorBody::of(ErrorCode::Forbidden))?;
+        let partition = slot.partition(self.partitions);
+        self.stopped.admit(partition)?;
         let too_many = || ErrorBody::new(ErrorCode::Overloaded, "too many commands of this tenant are unanswered");
         let counted = load.add().ok_or_else(too_many)?;
         let waiting = Waiting { to, since: Instant::now(), meters: Arc::clone(&self.meters), _counted: counted };
-        self.publisher.send(slot.partition(self.partitions), &codec::encode(command), waiting).map_err(refused)
+        self.publisher.send(partition, &codec::encode(command), waiting).map_err(refused)
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use natter_nats::clock::{SharedClock, SystemClock};
 
 use crate::auth::TenantKeys;
+use crate::stopped::StoppedPartitions;
 
 /// How a gateway behaves.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct GatewayConfig {
     pub drain_spread: Duration,
     /// Says what time it is.
     pub clock: SharedClock,
+    /// Where the gateway says which partitions it had to stop.
+    pub stopped: StoppedPartitions,
 }
 
 /// So many a second, and so many at once after a pause.
@@ -59,6 +62,7 @@ impl GatewayConfig {
             drain_deadline: Duration::from_secs(8),
             drain_spread: Duration::from_secs(1),
             clock: SystemClock::shared(),
+            stopped: StoppedPartitions::default(),
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::commands::Waiting;
 use crate::handle::SessionHandle;
 use crate::rooms::{Recipient as _, Rooms};
+use crate::stopped::StoppedPartitions;
 use crate::telemetry::Meters;
 
 /// Requests that wait for one partition's task; sessions that open or close wait their turn, signals are dropped.
@@ -130,6 +131,9 @@ pub struct Dispatcher {
     pub signals: SignalSender,
     /// Counters.
     pub meters: Arc<Meters>,
+    stopped: StoppedPartitions,
+    /// Its log cannot be read on.
+    is_stopped: bool,
     rooms: Rooms<SessionHandle>,
     /// Sessions whose view was ahead of the feed: they open when the feed has come as far.
     ahead: Vec<Open>,
@@ -143,15 +147,17 @@ impl Dispatcher {
         publisher: Publisher<Waiting>,
         signals: SignalSender,
         meters: Arc<Meters>,
+        stopped: StoppedPartitions,
     ) -> Self {
-        Self { partition, last, publisher, signals, meters, rooms: Rooms::new(), ahead: Vec::new() }
+        let (rooms, ahead) = (Rooms::new(), Vec::new());
+        Self { partition, last, publisher, signals, meters, stopped, is_stopped: false, rooms, ahead }
     }
 
     /// Runs until nobody sends requests any more.
     ///
     /// # Errors
-    /// The partition's log is corrupt, or needs a newer binary: nothing can be promised any more, so all sessions are
-    /// closed.
+    /// The live feed broke. Where the log itself cannot be read on, because it is corrupt or needs a newer binary, the
+    /// partition stops, its sessions are closed once, and the gateway serves the other partitions.
     pub async fn run(
         mut self,
         mut live: mpsc::Receiver<LiveItem>,
@@ -161,10 +167,16 @@ impl Dispatcher {
         let ended = loop {
             let rests_until = self.rooms.rests_until();
             tokio::select! {
-                item = live.recv(), if !self.rooms.is_full() => {
+                item = live.recv(), if !self.is_stopped && !self.rooms.is_full() => {
                     let item = item.ok_or_else(|| LogError::Transient("the live feed has ended".into()));
-                    if let Err(error) = item.and_then(|item| self.item(item)) {
-                        break Err(error);
+                    match item.and_then(|item| self.item(item)) {
+                        Ok(()) => {}
+                        Err(error @ LogError::Corrupt(_)) => {
+                            // The feed ends with its receiver.
+                            live.close();
+                            self.stop(&error);
+                        }
+                        Err(error) => break Err(error),
                     }
                 }
                 request = requests.recv() => match request {
@@ -182,6 +194,15 @@ impl Dispatcher {
         };
         self.rooms.close_all(CloseCode::Unavailable);
         ended
+    }
+
+    fn stop(&mut self, error: &LogError) {
+        self.is_stopped = true;
+        self.stopped.stop(self.partition, error.to_string());
+        self.rooms.close_all(CloseCode::Unavailable);
+        for open in std::mem::take(&mut self.ahead) {
+            self.open(open);
+        }
     }
 
     fn item(&mut self, item: LiveItem) -> Result<(), LogError> {
@@ -251,7 +272,9 @@ impl Dispatcher {
                 // Sessions that do not wait any longer say so by `Close`.
                 registered.send(Position::batch(self.partition, self.last)).ok();
             }
-            Request::Open(open) if open.memberships.position.sequence > self.last => self.ahead.push(open),
+            Request::Open(open) if open.memberships.position.sequence > self.last && !self.is_stopped => {
+                self.ahead.push(open);
+            }
             Request::Open(open) => self.open(open),
             Request::Close(session) => self.rooms.close(session),
             Request::Signal(session, conversation, signal) => self.signal(&session, conversation, signal),

@@ -18,6 +18,7 @@ mod segments;
 mod serve;
 mod session;
 mod socket;
+mod stopped;
 mod tape;
 pub mod telemetry;
 
@@ -40,6 +41,7 @@ use crate::telemetry::Meters;
 
 pub use crate::config::{GatewayConfig, Rate};
 pub use crate::http::ready::{Dependency, Readiness};
+pub use crate::stopped::StoppedPartitions;
 
 /// Batches of one partition that wait for its task.
 const LIVE_QUEUE: usize = 64;
@@ -51,7 +53,7 @@ const FLUSH_RESERVE: Duration = Duration::from_secs(1);
 /// Serves clients on `listener` until `shutdown`, then drains: stops accepting, closes sessions, flushes publishers.
 ///
 /// # Errors
-/// The log does not answer at the start, or a partition of it is corrupt.
+/// The log does not answer at the start. A partition of it that turns out to be corrupt stops alone.
 pub async fn run(
     config: GatewayConfig,
     log: Log,
@@ -62,8 +64,8 @@ pub async fn run(
 ) -> Result<(), LogError> {
     let meters = Arc::new(Meters::default());
     let publisher = Publisher::<Waiting>::start(&log)?;
-    let (routing, mut partitions) = start_partitions(&log, &publisher, &meters).await?;
-    let commands = Commands::new(publisher.clone(), log.partitions(), Arc::clone(&meters));
+    let (routing, mut partitions) = start_partitions(&log, &publisher, &meters, &config.stopped).await?;
+    let commands = Commands::new(publisher.clone(), log.partitions(), config.stopped.clone(), Arc::clone(&meters));
     let parts = Parts { partitions: log.partitions(), commands, reads, routing, meters, readiness };
     let gateway = Arc::new(Gateway::new(config, parts));
 
@@ -86,6 +88,7 @@ async fn start_partitions(
     log: &Log,
     publisher: &Publisher<Waiting>,
     meters: &Arc<Meters>,
+    stopped: &StoppedPartitions,
 ) -> Result<(Routing, JoinSet<Result<(), LogError>>), LogError> {
     let signals = SignalSender::start(log);
     let (routing, requests) = Routing::new(log.partitions());
@@ -97,7 +100,8 @@ async fn start_partitions(
         let feed = LiveFeed::open(log, partition, LiveStart::Tail, hurried, into).await?;
         let signal_feed = SignalFeed::open(log, partition).await?;
         let (publisher, signals, meters) = (publisher.clone(), signals.clone(), Arc::clone(meters));
-        let dispatcher = Dispatcher::new(partition, feed.start(), publisher, signals, meters);
+        let stopped = stopped.clone();
+        let dispatcher = Dispatcher::new(partition, feed.start(), publisher, signals, meters, stopped);
         tasks.spawn(async move {
             let ended = dispatcher.run(live, signal_feed, requests).await;
             // The feed ends with it.

@@ -30,6 +30,8 @@ pub const BATCHES: &str = "natter_gateway_live_batches_total";
 pub const BATCHES_SKIPPED: &str = "natter_gateway_live_batches_skipped_total";
 /// Signals handed on for sessions of this gateway.
 pub const SIGNALS: &str = "natter_gateway_signals_total";
+/// 1 while this gateway has stopped the partition, because it cannot read its log on.
+pub const STOPPED: &str = "natter_gateway_partition_stopped";
 /// HTTP requests, by `route` and `status`.
 pub const HTTP_REQUESTS: &str = "natter_gateway_http_requests_total";
 
@@ -49,6 +51,7 @@ pub fn describe() {
     describe_counter!(BATCHES, "outcome batches of the live feed");
     describe_counter!(BATCHES_SKIPPED, "outcome batches that concern nobody here and were not decoded");
     describe_counter!(SIGNALS, "signals handed on for sessions of this gateway");
+    describe_gauge!(STOPPED, Unit::Count, "1 while this gateway has stopped the partition");
     describe_counter!(HTTP_REQUESTS, "HTTP requests, by route and status");
 }
 

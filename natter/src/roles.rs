@@ -55,6 +55,7 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
         drain_deadline: GATEWAY_DRAIN,
         ..GatewayConfig::new(connect::tenant_keys(&config.tenants)?)
     };
+    let stopped = gateway.stopped.watch();
     let dependencies = Dependencies {
         log: Some(log.clone()),
         processors: true,
@@ -64,7 +65,7 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
             Ok(()) => Some(connect::objects(config)?),
             Err(_) => None,
         },
-        work: Vec::new(),
+        work: vec![Work { name: "gateway", required: false, stopped }],
     };
     let readiness = Arc::new(dependencies.clone());
     let work = async move {

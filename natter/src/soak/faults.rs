@@ -95,7 +95,7 @@ impl Player {
     fn begin(&mut self, number: u64, fault: Fault, lasting: &mut JoinSet<()>) -> bool {
         match fault {
             Fault::Kill(part) => self.system.signal(part, Signal::KILL),
-            Fault::Term(part) => self.system.signal(part, Signal::TERM),
+            Fault::Term(part) => self.end(part, lasting),
             Fault::Freeze(part, time) => self.freeze(part, time, lasting),
             Fault::Link(wire, link, time) => {
                 self.system.link(wire, link);
@@ -119,6 +119,20 @@ impl Player {
             Fault::Slow(percent, time) => self.harm(percent, Harm::Slow(Instant::now() + time)),
             Fault::Disk(time) => self.fill(time, lasting),
         }
+    }
+
+    /// Asks a process to end; one that does not is killed, as an init system would.
+    fn end(&self, part: Part, lasting: &mut JoinSet<()>) -> bool {
+        let Some(pid) = self.system.pid(part).filter(|_| self.system.signal(part, Signal::TERM)) else { return false };
+        let (system, grace) = (Arc::clone(&self.system), grace(part));
+        lasting.spawn(async move {
+            sleep(grace).await;
+            if system.pid(part) == Some(pid) {
+                system.did_not_end(part, grace);
+                system.signal(part, Signal::KILL);
+            }
+        });
+        true
     }
 
     fn freeze(&self, part: Part, time: Duration, lasting: &mut JoinSet<()>) -> bool {
@@ -156,6 +170,16 @@ impl Player {
             system.signal(Part::Backend(Backend::Nats), Signal::TERM);
         });
         true
+    }
+}
+
+/// How long a process may take to end that is asked to.
+fn grace(part: Part) -> Duration {
+    match part {
+        Part::Natter(..) => Duration::from_secs(15),
+        // It waits for its own inner streams to end; `natter up` does not wait for it either.
+        Part::Backend(Backend::S3) => Duration::from_millis(500),
+        Part::Backend(_) => Duration::from_secs(10),
     }
 }
 

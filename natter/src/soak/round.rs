@@ -113,6 +113,8 @@ async fn proof(
     let truth = truth::truth(&log, &truth::ends(&log).await?).await?;
     broken.extend(system.surprises().into_iter().map(|seen| of_the_system("processes go on", seen)));
 
+    broken.extend(system.stubborn().into_iter().map(|seen| of_the_system("a drain ends in time", seen)));
+
     let (mut accounts, mut clients, mut waits) = (Vec::<Account>::new(), Tally::default(), Vec::new());
     for home in homes {
         accounts.push(home.account);

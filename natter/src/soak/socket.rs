@@ -36,9 +36,10 @@ impl Socket {
             let mut request = format!("ws://{gateway}/v1/ws").into_client_request()?;
             request.headers_mut().insert(AUTHORIZATION, format!("Bearer {token}").parse()?);
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, "natter.v1".parse()?);
-            let connected = TcpStream::connect(gateway).await?;
-            let (mut stream, _) = client_async(request, connected).await?;
-            let text = next(&mut stream).await?;
+            let connected = TcpStream::connect(gateway).await.map_err(|_| anyhow::anyhow!("cannot connect"))?;
+            let shook = client_async(request, connected).await;
+            let (mut stream, _) = shook.map_err(|_| anyhow::anyhow!("no handshake"))?;
+            let text = next(&mut stream).await.context("not opened")?;
             let opened = serde_json::from_str(&text).with_context(|| format!("the first frame is {text}"))?;
             anyhow::Ok(Self { stream, opened })
         };
@@ -50,7 +51,8 @@ impl Socket {
     /// # Errors
     /// The connection is gone.
     pub async fn send(&mut self, frame: String) -> anyhow::Result<()> {
-        timeout(SEND_MAX, self.stream.send(Message::text(frame))).await.context("cannot send")??;
+        let sent = timeout(SEND_MAX, self.stream.send(Message::text(frame))).await.context("cannot send")?;
+        sent.map_err(|_| anyhow::anyhow!("the connection broke"))?;
         Ok(())
     }
 

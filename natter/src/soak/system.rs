@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -52,6 +52,8 @@ pub struct System {
     config: Config,
     /// Of the processes, past the proxies.
     readyz: Vec<SocketAddr>,
+    /// Of natter's own processes, those that did not drain in time.
+    stubborn: Mutex<Vec<String>>,
 }
 
 impl System {
@@ -88,6 +90,7 @@ impl System {
             wires: vec![(Wire { from: None, to: part }, proxy)],
             config: Config::default(),
             readyz: vec![address],
+            stubborn: Mutex::default(),
             setup,
         };
         system.ready(READY_MAX).await?;
@@ -122,6 +125,7 @@ impl System {
             wires: Vec::new(),
             config,
             readyz: Vec::new(),
+            stubborn: Mutex::default(),
             setup,
         };
         for part in processes(Shape::Apart) {
@@ -254,6 +258,19 @@ impl System {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// A process was asked to end and has not in this time.
+    pub fn did_not_end(&self, part: Part, within: Duration) {
+        if matches!(part, Part::Natter(..)) {
+            let what = format!("{part} did not end within {} s of SIGTERM", within.as_secs());
+            self.stubborn.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        }
+    }
+
+    /// Processes that did not end when they were asked to.
+    pub fn stubborn(&self) -> Vec<String> {
+        self.stubborn.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Processes that ended and that nobody had killed.

@@ -159,7 +159,8 @@ impl System {
             roles::processor(&processor, to_processor),
             roles::projector(&projector, to_projector),
         )?;
-        let work = [&processor, &projector].into_iter().flat_map(|role| role.dependencies.work.clone()).collect();
+        let work =
+            [&gateway, &processor, &projector].into_iter().flat_map(|role| role.dependencies.work.clone()).collect();
         let dependencies = Dependencies { work, ..gateway.dependencies.clone() };
         Ok((Work::start([gateway, processor, projector], stops), dependencies))
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use natter::backends::{Backend, free_port};
 use natter_nats::server::ServerRole;
+use natter_schemas::id::ConversationId;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -163,7 +164,7 @@ async fn the_roles_run_apart_and_survive_each_others_death() {
     let [gateways, processors, projectors] = [ServerRole::Gateway, ServerRole::Processor, ServerRole::Projector]
         .map(|role| [apart.run(role), apart.run(role)]);
     for gateway in &gateways {
-        assert_eq!(gateway.ready().await, ["nats", "processors", "redis", "clickhouse", "s3"]);
+        assert_eq!(gateway.ready().await, ["nats", "processors", "redis", "clickhouse", "s3", "gateway"]);
     }
     for processor in &processors {
         assert_eq!(processor.ready().await, ["nats", "redis", "clickhouse", "processor"]);
@@ -198,7 +199,7 @@ async fn the_roles_run_apart_and_survive_each_others_death() {
     the_views_have_all(&gateways[0], &apart.token("bob").await, &conversations).await;
     processors[1].ready().await;
     projectors[0].ready().await;
-    what_is_away_or_stopped_is_named(&apart, &gateways, &processors[1], &projectors[0]).await;
+    what_is_away_or_stopped_is_named(&apart, &gateways, (&processors[1], &projectors[0]), &conversations).await;
 }
 
 async fn the_views_have_all(gateway: &Running, token: &str, conversations: &[String]) {
@@ -224,8 +225,8 @@ async fn the_views_have_all(gateway: &Running, token: &str, conversations: &[Str
 async fn what_is_away_or_stopped_is_named(
     apart: &Apart,
     gateways: &[Running],
-    processor: &Running,
-    projector: &Running,
+    (processor, projector): (&Running, &Running),
+    conversations: &[String],
 ) {
     apart.servers.take_away(Backend::Redis).await;
     for process in [&gateways[0], processor, projector] {
@@ -237,12 +238,34 @@ async fn what_is_away_or_stopped_is_named(
     // What nobody can read stops its partition, and everybody who works on it says so.
     let nats = async_nats::jetstream::new(apart.servers.nats().await);
     nats.publish("evt.0", "no batch at all".into()).await.unwrap().await.unwrap();
+    // So does a gateway, and goes on with the others: clients come back and chat there.
+    gateways[0].readyz(|answer| answer["status"] == "degraded" && names_away(answer, "gateway", "partition 0")).await;
+    the_other_partitions_go_on(&gateways[0], &apart.token("ada").await, conversations).await;
     projector.readyz(|answer| names_away(answer, "projector-redis", "partition 0")).await;
     projector.readyz(|answer| names_away(answer, "projector-clickhouse", "partition 0")).await;
     // A processor reads it when it starts, or is not the last writer any more.
     processor.kill();
     let successor = apart.run(ServerRole::Processor);
     successor.readyz(|answer| answer["status"] == "unready" && names_away(answer, "processor", "partition 0")).await;
+}
+
+/// Each conversation of the stopped partition 0 refuses at once; all others answer.
+async fn the_other_partitions_go_on(gateway: &Running, token: &str, conversations: &[String]) {
+    let mut ada = Client::open(gateway.public, token).await;
+    let mut refused = 0;
+    for (number, conversation) in conversations.iter().enumerate() {
+        let id: u64 = conversation.parse().unwrap();
+        let stopped = ConversationId::from_raw(id).slot().partition(4) == 0;
+        let reference = format!("stopped-{number}");
+        let command = json!({ "cmd": "message.send", "conversation": conversation, "ref": reference, "text": "on" });
+        if stopped {
+            assert_eq!(ada.refused(command).await, "unavailable");
+            refused += 1;
+        } else {
+            ada.ok(command).await;
+        }
+    }
+    assert!(refused < conversations.len(), "only one of four partitions has stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
