@@ -11,7 +11,7 @@ mod client;
 mod connect;
 mod find;
 mod history;
-mod http;
+pub(crate) mod http;
 mod idle;
 mod latency;
 mod machine;

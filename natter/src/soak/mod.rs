@@ -10,6 +10,7 @@
 mod args;
 mod device;
 mod faults;
+mod hearing;
 mod http;
 mod parts;
 mod process;

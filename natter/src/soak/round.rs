@@ -39,7 +39,7 @@ const END_MAX: Duration = Duration::from_secs(30);
 /// The simulation of the core that a schedule is translated for has so many steps.
 const CORE_STEPS: u32 = 400;
 /// The file system of NATS where its disk is to be full.
-const DISK: &str = "size=1g";
+const DISK: &str = "size=2g";
 
 /// What a round is made of.
 #[derive(Debug, Clone)]

@@ -136,7 +136,14 @@ impl Maker {
             Kind::Flush => Fault::Flush,
             Kind::Sockets => Fault::Sockets(self.random.between(5, 101)),
             Kind::Slow => Fault::Slow(self.random.between(5, 40), self.time(1000, 6000)),
-            Kind::Disk => Fault::Disk(self.time(1000, 4000)),
+            Kind::Disk => {
+                // It is restarted then, and one ballast at a time is enough.
+                if self.rests(Part::Backend(Backend::Nats), at) {
+                    return None;
+                }
+                self.rests.push((Part::Backend(Backend::Nats), at + BACKEND_REST));
+                Fault::Disk(self.time(1000, 4000))
+            }
         })
     }
 
@@ -144,11 +151,13 @@ impl Maker {
         Duration::from_millis(self.random.between(from_ms, to_ms))
     }
 
+    fn rests(&self, part: Part, at: Duration) -> bool {
+        self.rests.iter().any(|(resting, until)| *resting == part && *until > at)
+    }
+
     /// A process that may be ended now.
     fn victim(&mut self, at: Duration) -> Option<Part> {
-        self.rests.retain(|(_, until)| *until > at);
-        let rests = |part: &Part| self.rests.iter().any(|(resting, _)| resting == part);
-        let rested: Vec<Part> = parts(self.shape).into_iter().filter(|part| !rests(part)).collect();
+        let rested: Vec<Part> = parts(self.shape).into_iter().filter(|part| !self.rests(*part, at)).collect();
         if rested.is_empty() {
             return None;
         }

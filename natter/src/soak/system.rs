@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use natter_nats::server::ServerRole;
+use natter_nats::server::{Fsync, ServerRole};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -25,8 +25,8 @@ const READY_MAX: Duration = Duration::from_mins(10);
 const HEALED_MAX: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(100);
 const BACKENDS_GRACE: Duration = Duration::from_secs(5);
-/// Eight of them and two buckets fit into a gigabyte.
-const STREAM_BYTES: u64 = 48 << 20;
+/// The least that the configuration allows; eight of them and two buckets fit into two gigabytes.
+const STREAM_BYTES: u64 = 64 << 20;
 /// Out of the way: the soak measures its own pace.
 const COMMANDS_PER_SECOND: &str = "100000";
 
@@ -110,6 +110,7 @@ impl System {
             which: Backend::ALL.to_vec(),
             given: Given::default(),
             partitions: config.log.partitions,
+            fsync: Fsync::Always,
             notify: Arc::new(|_| {}),
         })
         .await?;
@@ -250,7 +251,7 @@ impl System {
                 return Ok(());
             }
             // A start that fails is tried again and again; nobody needs to wait for that.
-            if self.config.log.url.is_none() && self.surprises().len() > 3 {
+            if within == READY_MAX && self.surprises().len() > self.processes.len() {
                 bail!("the system does not start: {}", self.surprises().join("; "));
             }
             if Instant::now() > deadline {
