@@ -31,9 +31,9 @@ impl StoppedPartitions {
     /// # Errors
     /// [`ErrorCode::Unavailable`]: its outcomes cannot be read, so nobody would be answered.
     pub(crate) fn admit(&self, partition: u16) -> Result<(), ErrorBody> {
-        match self.0.borrow().contains_key(&partition) {
-            true => Err(ErrorBody::new(ErrorCode::Unavailable, format!("partition {partition} has stopped"))),
-            false => Ok(()),
+        if self.0.borrow().contains_key(&partition) {
+            return Err(ErrorBody::new(ErrorCode::Unavailable, format!("partition {partition} has stopped")));
         }
+        Ok(())
     }
 }
