@@ -22,6 +22,7 @@ use super::truth;
 use super::witness::{Account, Broken, judge};
 use super::world::{World, is_visitor};
 use crate::backends::Backend;
+use crate::up::temporary_folder;
 use crate::{connect, tenants};
 
 const TENANT: &str = "demo";
@@ -221,8 +222,7 @@ struct Folder {
 
 impl Folder {
     fn make(with_disk: bool) -> anyhow::Result<Self> {
-        let random = getrandom::u64().map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?;
-        let path = std::env::temp_dir().join(format!("natter-soak-{random:016x}"));
+        let path = temporary_folder()?;
         let nats = path.join(Backend::Nats.name());
         std::fs::create_dir_all(&nats).with_context(|| format!("cannot make {}", nats.display()))?;
         if with_disk {

@@ -16,7 +16,8 @@ use super::parts::{Part, Role, Shape, Wire, processes, wires};
 use super::process::{Process, Start, signal};
 use super::proxy::{Link, Proxy};
 use crate::backends::{self, Backend, Backends, Given, free_port};
-use crate::config::{Config, Secret};
+use crate::config::Config;
+use crate::up::reaching;
 use crate::{roles, running, tenants};
 
 /// A system is ready within this time, or something is wrong. Backends may have to be fetched first.
@@ -111,13 +112,15 @@ impl System {
             given: Given::default(),
             partitions: config.log.partitions,
             fsync: Fsync::Always,
+            database: config.clickhouse.database.clone(),
+            bucket: config.s3.bucket.clone(),
             notify: Arc::new(|_| {}),
         })
         .await?;
         for backend in Backend::ALL {
             timeout(READY_MAX, backends.ready(backend)).await.with_context(|| format!("{backend} is not ready"))??;
         }
-        reach(&mut config, &backends);
+        config = reaching(config, backends.endpoints());
         config.tenants = tenants::keep(backends.folder(), &config.tenants)?;
         roles::setup(&config).await?;
         let mut system = Self {
@@ -138,17 +141,17 @@ impl System {
 
     async fn start_role(&mut self, part: Part) -> anyhow::Result<()> {
         let (Part::Natter(role, _), Some(backends)) = (part, &self.backends) else { return Ok(()) };
-        let endpoints = backends.endpoints();
         let user = match role {
             Role::Gateway => ServerRole::Gateway,
             Role::Processor => ServerRole::Processor,
             Role::Projector | Role::Up => ServerRole::Projector,
         };
+        let endpoints = backends.endpoints().of(user);
         let mut environment = own_environment(&self.setup);
         let mut set = |key: &str, value: &str| environment.push((key.to_owned(), value.to_owned()));
         for wire in wires(Shape::Apart).into_iter().filter(|wire| wire.from == Some(part)) {
             let (key, url) = match wire.to {
-                Part::Backend(Backend::Nats) => ("NATTER_LOG_URL", endpoints.nats_url_of(user)),
+                Part::Backend(Backend::Nats) => ("NATTER_LOG_URL", endpoints.nats_url.as_str()),
                 Part::Backend(Backend::Redis) => ("NATTER_REDIS_URL", endpoints.redis_url.as_str()),
                 _ => ("NATTER_CLICKHOUSE_URL", endpoints.clickhouse.url.as_str()),
             };
@@ -305,20 +308,6 @@ fn own_environment(setup: &Setup) -> Vec<(String, String)> {
         environment.push(("NATTER_LOG_OUTCOME_BYTES_MAX".to_owned(), STREAM_BYTES.to_string()));
     }
     environment
-}
-
-/// The configuration by which these backends are reached.
-fn reach(config: &mut Config, backends: &Backends) {
-    let endpoints = backends.endpoints();
-    config.log.url = Some(Secret::new(endpoints.nats_url.clone()));
-    config.redis.url = Some(Secret::new(endpoints.redis_url.clone()));
-    config.clickhouse.url = Some(endpoints.clickhouse.url.clone());
-    config.clickhouse.user.clone_from(&endpoints.clickhouse.user);
-    config.clickhouse.password = Some(Secret::new(endpoints.clickhouse.password.clone()));
-    config.s3.endpoint = Some(endpoints.s3.endpoint.clone());
-    config.s3.region.clone_from(&endpoints.s3.region);
-    config.s3.access_key = Some(endpoints.s3.access_key.clone());
-    config.s3.secret_key = Some(Secret::new(endpoints.s3.secret_key.clone()));
 }
 
 /// The process of a backend that `natter up` has as a child: found by its folder, which it runs in.
