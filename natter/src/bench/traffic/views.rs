@@ -16,8 +16,8 @@ use crate::bench::scrape::{Scrape, Source};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
-/// A view that shows what is this old or younger keeps up: the history takes what gathers in about a second at once.
-const KEEPS_UP_SECONDS: f64 = 5.0;
+/// A view that shows what is this old or younger keeps up: it takes at once what gathers in some seconds.
+const KEEPS_UP_SECONDS: f64 = 10.0;
 /// A view that is behind is given so long at the end.
 const CATCH_UP_MAX: Duration = Duration::from_secs(30);
 const CATCH_UP_LOOK: Duration = Duration::from_millis(100);
