@@ -21,7 +21,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const STOP_MAX: Duration = Duration::from_secs(15);
 
 /// What a process says that cannot start because something is away.
-const FAILED_STARTS: [&str; 4] = ["cannot open the log", "cannot use redis", "cannot make the", "not ready after"];
+const FAILED_STARTS: [&str; 5] =
+    ["cannot open the log", "cannot use redis", "cannot make the", "not ready after", "cannot look at stream"];
 
 /// How a process is started.
 #[derive(Debug, Clone)]
