@@ -24,8 +24,8 @@ use crate::telemetry::Meters;
 
 /// Requests that wait for one partition's task; sessions that open or close wait their turn, signals are dropped.
 const REQUESTS_MAX: usize = 1024;
-/// Sessions that are written to in one turn, some 0.5 ms: then other tasks get theirs, and answers go before what is left.
-const TURN_SESSIONS: usize = 64;
+/// Sessions that are written to in one turn, some 0.2 ms: then other tasks get theirs, and answers go before what is left.
+const TURN_SESSIONS: usize = 32;
 
 /// The tasks of all partitions, as sessions reach them.
 #[derive(Debug, Clone)]

@@ -92,7 +92,7 @@ pub const PUBLISHER_QUEUE_MAX: usize = 32_768;
 pub const SESSION_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// What waits for one session at any moment is written within this time, in milliseconds, or it is closed as slow.
 pub const SESSION_BACKLOG_MS_MAX: u64 = 10_000;
-/// Bytes that gather for one room's next pass before no more is taken from the log.
+/// Bytes on one room's tape that have not been handed to everybody: with more, no more is taken from the log.
 pub const TAPE_BYTES_MAX: usize = 256 * 1024;
 
 const _: () = assert!(SLOTS.is_power_of_two());

@@ -83,15 +83,15 @@ impl<S: Recipient> Rooms<S> {
         own: impl FnOnce() -> Option<Bytes>,
     ) -> Delivered {
         let seats: Vec<usize> = self.entries_of(tenant, user).filter_map(|entry| entry.seat(conversation)).collect();
-        let Some(room) = self.rooms.get_mut(&conversation) else { return Delivered::default() };
+        let Some(room) = self.conversations.get_mut(&conversation) else { return Delivered::default() };
         let start = room.tape.end();
         if seats.len() < room.len() {
             if !room.is_behind() {
                 self.behind.push_back(conversation);
             }
-            let room_before = room.tape.fresh_bytes() <= TAPE_BYTES_MAX;
+            let was_full = room.tape.bytes() > TAPE_BYTES_MAX;
             room.tape.append(everybodys);
-            if room_before && room.tape.fresh_bytes() > TAPE_BYTES_MAX {
+            if !was_full && room.tape.bytes() > TAPE_BYTES_MAX {
                 self.overfull.push(conversation);
             }
         }
@@ -124,7 +124,7 @@ impl<S: Recipient> Rooms<S> {
             let is_sender = *user == event.command.sender;
             let frame = if is_sender { senders_frame(event) } else { write::json(&EventFrame::of(event)) };
             for (session, seat) in open {
-                let room = conversation.and_then(|conversation| self.rooms.get_mut(&conversation));
+                let room = conversation.and_then(|conversation| self.conversations.get_mut(&conversation));
                 let queued = match (room, seat) {
                     (Some(room), Some(seat)) => room.queue(seat, room.tape.end(), Some(frame.clone())),
                     _ => session.queue(frame.clone()).then_some(session),

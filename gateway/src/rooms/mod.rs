@@ -53,7 +53,7 @@ pub trait Recipient {
 #[derive(Debug)]
 pub struct Rooms<S> {
     /// Conversations with open sessions.
-    rooms: HashMap<u64, Room<S>>,
+    conversations: HashMap<u64, Room<S>>,
     /// Sessions of each user by hash, those that are opening included.
     users: HashMap<u64, Vec<u64>>,
     sessions: HashMap<u64, Entry<S>>,
@@ -92,7 +92,7 @@ impl<S: Recipient> Rooms<S> {
     /// Nobody is here.
     pub fn new() -> Self {
         Self {
-            rooms: HashMap::new(),
+            conversations: HashMap::new(),
             users: HashMap::new(),
             sessions: HashMap::new(),
             behind: VecDeque::new(),
@@ -145,7 +145,7 @@ impl<S: Recipient> Rooms<S> {
 
     /// Whether anything in a batch concerns a session here.
     pub fn concerns(&self, header: &OutcomeHeader) -> bool {
-        header.conversations.iter().any(|conversation| self.rooms.contains_key(conversation))
+        header.conversations.iter().any(|conversation| self.conversations.contains_key(conversation))
             || self.concerns_users(header)
     }
 
@@ -156,7 +156,7 @@ impl<S: Recipient> Rooms<S> {
 
     /// Whether a session is in this conversation.
     pub fn has_room(&self, conversation: u64) -> bool {
-        self.rooms.contains_key(&conversation)
+        self.conversations.contains_key(&conversation)
     }
 
     /// Whether this session is in this conversation.
@@ -186,8 +186,8 @@ impl<S: Recipient> Rooms<S> {
 
     /// Whether a room's tape has to be handed on before there may be more on it.
     pub fn is_full(&mut self) -> bool {
-        let rooms = &self.rooms;
-        self.overfull.retain(|room| rooms.get(room).is_some_and(|room| room.tape.fresh_bytes() > TAPE_BYTES_MAX));
+        let rooms = &self.conversations;
+        self.overfull.retain(|room| rooms.get(room).is_some_and(|room| room.tape.bytes() > TAPE_BYTES_MAX));
         !self.overfull.is_empty()
     }
 
@@ -205,7 +205,9 @@ impl<S: Recipient> Rooms<S> {
             && let Some(conversation) = self.behind.pop_front()
         {
             // One that is gone, or came anew, may stand here once too often.
-            let Some(room) = self.rooms.get_mut(&conversation).filter(|room| room.is_behind()) else { continue };
+            let Some(room) = self.conversations.get_mut(&conversation).filter(|room| room.is_behind()) else {
+                continue;
+            };
             if let Some(until) = room.rests_until(now) {
                 self.resting.insert((until, conversation));
                 continue;
@@ -258,7 +260,7 @@ impl<S: Recipient> Rooms<S> {
     fn seat(&mut self, id: u64, conversation: u64) {
         let Some(Entry { session, phase: Phase::Open(seats) }) = self.sessions.get_mut(&id) else { return };
         if let Place::Vacant(vacant) = seats.entry(conversation) {
-            let room = self.rooms.entry(conversation).or_insert_with(Room::new);
+            let room = self.conversations.entry(conversation).or_insert_with(Room::new);
             vacant.insert(room.seat(Arc::clone(session)));
         }
     }
@@ -267,7 +269,7 @@ impl<S: Recipient> Rooms<S> {
     fn unseat(&mut self, id: u64, conversation: u64) {
         let Some(Entry { phase: Phase::Open(seats), .. }) = self.sessions.get_mut(&id) else { return };
         if let Some(seat) = seats.remove(&conversation)
-            && let Some(room) = self.rooms.get_mut(&conversation)
+            && let Some(room) = self.conversations.get_mut(&conversation)
         {
             self.queued.extend(room.catch_up(seat));
             self.vacate(conversation, seat);
@@ -275,14 +277,14 @@ impl<S: Recipient> Rooms<S> {
     }
 
     fn vacate(&mut self, conversation: u64, seat: usize) {
-        let Some(room) = self.rooms.get_mut(&conversation) else { return };
+        let Some(room) = self.conversations.get_mut(&conversation) else { return };
         if let Some(moved) = room.vacate(seat)
             && let Some(Entry { phase: Phase::Open(seats), .. }) = self.sessions.get_mut(&moved)
         {
             seats.insert(conversation, seat);
         }
         if room.is_empty() {
-            self.rooms.remove(&conversation);
+            self.conversations.remove(&conversation);
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Recipient;
 use crate::tape::Tape;
 
-/// From the beginning of one pass to that of the next, for each session of a room. A write takes about half of it.
+/// From the beginning of one pass to that of the next, for each session of a room. A write takes more than half of it.
 const REST_PER_SESSION: Duration = Duration::from_micros(10);
 /// A room of so many sessions rests; what is written to fewer is too little to gather for.
 const RESTING_SESSIONS_MIN: usize = 65;
@@ -23,6 +23,8 @@ pub struct Room<S> {
     /// The pass still has these to visit: from the last to the first, so that a seat that takes a vacated place is visited
     /// once more rather than never.
     to_visit: usize,
+    /// Where the tape ended when the pass began.
+    pass_from: u64,
     /// The next pass begins no earlier.
     next_pass: Option<Instant>,
 }
@@ -38,7 +40,7 @@ struct Seat<S> {
 impl<S: Recipient> Room<S> {
     /// Nobody is in it.
     pub fn new() -> Self {
-        Self { tape: Tape::default(), seats: Vec::new(), to_visit: 0, next_pass: None }
+        Self { tape: Tape::default(), seats: Vec::new(), to_visit: 0, pass_from: 0, next_pass: None }
     }
 
     /// Sessions in it.
@@ -85,7 +87,7 @@ impl<S: Recipient> Room<S> {
 
     /// Whether somebody has not been handed everything.
     pub fn is_behind(&self) -> bool {
-        self.to_visit > 0 || self.tape.fresh_bytes() > 0
+        self.to_visit > 0 || self.tape.bytes() > 0
     }
 
     /// Until when no pass begins.
@@ -93,15 +95,17 @@ impl<S: Recipient> Room<S> {
         self.next_pass.filter(|next_pass| self.to_visit == 0 && now < *next_pass)
     }
 
-    /// Hands what is ready to the next `sessions` at most; begins anew with what has gathered where all have been visited.
-    /// Gives how many were visited.
+    /// Hands everything that is new to the next `sessions` at most, and begins anew where all have been visited. Gives how many
+    /// were visited. What comes during a pass is handed to those that it still has to visit: each session waits for its next
+    /// visit, and not for a next pass.
     pub fn pass(&mut self, sessions: usize, now: Instant) -> usize {
         if self.to_visit == 0 {
-            self.tape.begin_pass();
+            self.pass_from = self.tape.end();
             self.to_visit = self.seats.len();
             let rest = || now + REST_PER_SESSION * u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
             self.next_pass = (self.seats.len() >= RESTING_SESSIONS_MIN).then(rest);
         }
+        self.tape.seal();
         let rest = self.to_visit.saturating_sub(sessions);
         for Seat { at, session } in self.seats[rest..self.to_visit].iter_mut().rev() {
             if let Some((chunk, from, end)) = self.tape.ready(*at) {
@@ -112,7 +116,7 @@ impl<S: Recipient> Room<S> {
         let visited = self.to_visit - rest;
         self.to_visit = rest;
         if rest == 0 {
-            self.tape.end_pass();
+            self.tape.forget(self.pass_from);
         }
         visited
     }

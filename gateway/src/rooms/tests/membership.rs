@@ -102,7 +102,7 @@ fn a_closed_session_leaves_nothing_behind() {
     world.rooms.close(ada.id);
     world.rooms.close(opening.id);
     world.rooms.close(99);
-    assert!(world.rooms.rooms.is_empty() && world.rooms.users.is_empty() && world.rooms.sessions.is_empty());
+    assert!(world.rooms.conversations.is_empty() && world.rooms.users.is_empty() && world.rooms.sessions.is_empty());
     assert_eq!(world.happens(&sent(1, "ada")), 0);
 }
 

@@ -78,6 +78,24 @@ fn a_large_room_rests_between_passes_and_a_small_one_does_not() {
 }
 
 #[test]
+fn what_comes_during_a_pass_does_not_wait_for_the_next() {
+    let mut world = World::new();
+    let sessions: Vec<_> = (0..10).map(|_| world.member("bob")).collect();
+    world.rooms.event(&sent(1, "ada").event().unwrap());
+    world.turn(5);
+    world.rooms.event(&sent(2, "ada").event().unwrap());
+    world.turn(5);
+    // The later half got both in one write, the other half the first one so far.
+    let ranges = || sessions.iter().map(|session| session.got.lock().unwrap().len()).sum::<usize>();
+    assert_eq!(ranges(), 10);
+    assert_eq!(sessions[0].seen().len(), 2);
+    assert_eq!(sessions[9].seen().len(), 1);
+    world.write();
+    assert_eq!((sessions[0].seen().len(), sessions[9].seen().len()), (0, 1));
+    assert!(!world.rooms.conversations[&ROOM.get()].is_behind());
+}
+
+#[test]
 fn a_tape_that_grows_faster_than_it_is_handed_on_stops_the_log() {
     let mut world = World::new();
     let bob = world.member("bob");
@@ -86,7 +104,7 @@ fn a_tape_that_grows_faster_than_it_is_handed_on_stops_the_log() {
         count += 1;
         world.rooms.event(&sent(count, "ada").event().unwrap());
     }
-    assert!(world.rooms.rooms[&ROOM.get()].tape.fresh_bytes() > TAPE_BYTES_MAX);
+    assert!(world.rooms.conversations[&ROOM.get()].tape.bytes() > TAPE_BYTES_MAX);
     world.turn(1);
     assert!(!world.rooms.is_full() && !world.rooms.has_turn());
     assert_eq!(bob.seen().len() as u64, count);

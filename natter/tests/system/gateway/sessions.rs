@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use natter::backends::Backend;
 use natter_gateway::{GatewayConfig, Rate};
 use serde_json::{Value, json};
@@ -135,6 +136,25 @@ async fn a_session_that_opens_amid_traffic_misses_nothing() {
         seen.dedup();
         assert_eq!(seen, (1..=last).collect::<Vec<_>>());
         bob.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_open_at_once_hear_each_of_its_own() {
+    let world = World::start().await;
+    let mut ada = world.session("ada").await;
+    let users: Vec<String> = (0..40).map(|number| format!("user-{number}")).collect();
+    let mut rooms = Vec::new();
+    for user in &users {
+        rooms.push(world.group(&mut ada, &[user]).await);
+    }
+    let sessions = join_all(users.iter().map(|user| world.session(user))).await;
+    for room in &rooms {
+        ada.ok(send(room, "r", "for you")).await;
+    }
+    for (mut session, room) in sessions.into_iter().zip(rooms) {
+        let seen = session.pushed().await;
+        assert_eq!((&seen["event"], &seen["conversation"]), (&json!("message.sent"), &json!(room)));
     }
 }
 
