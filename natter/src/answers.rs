@@ -13,10 +13,10 @@ use natter_schemas::names::UserId;
 use tokio::time::{Duration, timeout};
 
 use crate::bench::{self, Bench};
-use crate::cli::{Doctor, Health, Import, LogCat, Policy, PolicyOf, Sizes, Token};
+use crate::cli::{Audit, AuditedView, Doctor, Health, Import, LogCat, Policy, PolicyOf, Sizes, Token};
 use crate::doctor::Verdict;
 use crate::running::Running;
-use crate::{connect, doctor, import, policy, sizes, tenants};
+use crate::{audit, connect, doctor, import, policy, sizes, tenants};
 
 /// A token outlives the longest import.
 const IMPORT_TOKEN_TTL: Duration = Duration::from_hours(7 * 24);
@@ -160,6 +160,33 @@ async fn show_policy(of: &PolicyOf) -> anyhow::Result<()> {
         say(&format!("{hash}: {}", policy::text(&log, hash).await?));
     }
     Ok(())
+}
+
+/// Audits and prints the report; exit code 1 on any difference.
+///
+/// # Errors
+/// It could not look ([`audit::CannotLook`]).
+pub async fn audit(args: &Audit) -> anyhow::Result<ExitCode> {
+    let config = args.running.auditors_config().context(audit::CannotLook)?;
+    let options = audit::Options {
+        redis: args.views.contains(&AuditedView::Redis),
+        clickhouse: args.views.contains(&AuditedView::Clickhouse),
+        differences_max: args.differences,
+        replicas: args.replica.clone(),
+        caught_up_within: args.caught_up,
+    };
+    let tell = |report: &audit::Report| {
+        say(&if args.json { serde_json::to_string(report).unwrap_or_default() } else { report.to_string() });
+    };
+    let clean = if args.follow {
+        let how = audit::Follow { every: args.every, full_every: args.full_every, listen: args.listen.clone() };
+        audit::follow(&config, &options, &how, tell).await.context(audit::CannotLook)?
+    } else {
+        let report = audit::run(&config, &options).await.context(audit::CannotLook)?;
+        tell(&report);
+        report.is_clean()
+    };
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Asks `/readyz` or `/healthz`; exit code 1 when the answer is not 200.

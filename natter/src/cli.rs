@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use natter_schemas::names::{DisplayName, Tenant, UserId};
 
 use crate::backends::BackendExec;
@@ -49,6 +49,8 @@ pub enum Command {
     Bench(Bench),
     /// Break a system of its own while clients chat on it, and prove that every promise held; exit code 1 if not.
     Soak(Soak),
+    /// Compare the log with itself and each view with the log; exit code 1 on any difference, 2 when it could not look.
+    Audit(Audit),
     /// Ask a process whether it is ready; exit code 1 if not.
     Health(Health),
     /// Check a configuration and everything that a system stands on, and say how to mend what is wrong; exit code 1 if anything is.
@@ -204,6 +206,54 @@ pub struct PolicyOf {
     /// Which system.
     #[command(flatten)]
     pub running: Running,
+}
+
+/// `natter audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Which system.
+    #[command(flatten)]
+    pub running: Running,
+    /// What to compare with the log, beside the log itself: redis, clickhouse, both, or nothing (log).
+    #[arg(long, value_delimiter = ',', default_values = ["redis", "clickhouse"])]
+    pub views: Vec<AuditedView>,
+    /// A further server that must hold the same streams, nats://user:password@host:port; those of a cluster are found by
+    /// themselves. May be given several times.
+    #[arg(long)]
+    pub replica: Vec<String>,
+    /// Wait at most so long (such as 30s) until everything commanded so far is decided and in the views; what is not then
+    /// is a difference. Without it, views may be behind.
+    #[arg(long, value_parser = parse_duration)]
+    pub caught_up: Option<Duration>,
+    /// Differences that are named; all are counted.
+    #[arg(long, default_value_t = 100)]
+    pub differences: usize,
+    /// Print the report as one JSON document; with --follow, one line for each round that found something.
+    #[arg(long)]
+    pub json: bool,
+    /// Go on until SIGINT or SIGTERM, at the cost of what is new since the last round, and serve metrics.
+    #[arg(long, conflicts_with = "caught_up")]
+    pub follow: bool,
+    /// With --follow: from the begin of a round to that of the next.
+    #[arg(long, default_value = "10s", value_parser = parse_duration, requires = "follow")]
+    pub every: Duration,
+    /// With --follow: from a look at everything to the next.
+    #[arg(long, default_value = "6h", value_parser = parse_duration, requires = "follow")]
+    pub full_every: Duration,
+    /// With --follow: where /metrics and /healthz are served.
+    #[arg(long, default_value = "127.0.0.1:9465", requires = "follow")]
+    pub listen: String,
+}
+
+/// A view that an audit compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AuditedView {
+    /// Nothing but the log.
+    Log,
+    /// The Redis views.
+    Redis,
+    /// The history.
+    Clickhouse,
 }
 
 /// `natter health`.

@@ -1,6 +1,7 @@
 //! The process: one binary, a subcommand per role; config, telemetry, `up`.
 
 pub mod answers;
+pub mod audit;
 pub mod backends;
 pub mod bench;
 pub mod cli;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use natter::audit::CannotLook;
 use natter::backends::backend_exec;
 use natter::cli::{self, Cli, Command};
 use natter::config::ConfigError;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
             {
                 eprintln!("natter: {error:#}");
             }
-            ExitCode::from(if error.is::<ConfigError>() { EXIT_USAGE } else { 1 })
+            let could_not_look = error.is::<CannotLook>();
+            ExitCode::from(if error.is::<ConfigError>() { EXIT_USAGE } else { 1 + u8::from(could_not_look) })
         }
     }
 }
@@ -71,6 +73,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => answers::policy(&args).await?,
         Command::Bench(args) => answers::bench(&args).await?,
         Command::Soak(args) => return soak::soak(&args).await,
+        Command::Audit(args) => return answers::audit(&args).await,
         Command::Health(args) => return answers::health(&args).await,
         Command::Doctor(args) => return answers::doctor(&args).await,
         Command::Sizes(args) => answers::sizes(&args).await?,

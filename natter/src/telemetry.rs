@@ -50,5 +50,6 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     natter_projections::telemetry::describe();
     natter_processors::telemetry::describe();
     natter_gateway::telemetry::describe();
+    crate::audit::telemetry::describe();
     Ok(handle)
 }

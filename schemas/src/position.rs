@@ -43,8 +43,9 @@ impl Position {
 }
 
 /// Bits of a version that hold the index: a batch has at most 64 × 1,000 outcomes.
-const INDEX_BITS: u32 = 17;
-const INDEX_MAX: u32 = (1 << INDEX_BITS) - 1;
+pub const INDEX_BITS: u32 = 17;
+/// The index of a whole batch in a version.
+pub const INDEX_MAX: u32 = (1 << INDEX_BITS) - 1;
 const _: () =
     assert!(crate::limits::OUTCOME_BATCH_SOURCES_MAX * crate::limits::COMMAND_BATCH_RECORDS_MAX < INDEX_MAX as usize);
 

@@ -100,7 +100,12 @@ pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all(content)?;
         file.sync_all()?;
-        std::fs::rename(&unfinished, path)
+        std::fs::rename(&unfinished, path)?;
+        // The name too: a power cut must not bring back the file before it.
+        match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+            _ => Ok(()),
+        }
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }

@@ -101,6 +101,9 @@ impl ClickHouse {
     }
 }
 
+/// A look at everything that is there, beside the work.
+const LOOK_WITHIN: Duration = Duration::from_mins(10);
+
 /// The answer to what somebody waits for.
 pub(super) async fn read<T>(
     doing: &str,
@@ -115,6 +118,14 @@ pub(super) async fn write<T>(
     asked: impl Future<Output = Result<T, clickhouse::error::Error>>,
 ) -> Result<T, ViewError> {
     within(WRITE_WITHIN, doing, asked).await
+}
+
+/// The answer to what takes the longer the more there is.
+pub(super) async fn look<T>(
+    doing: &str,
+    asked: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, ViewError> {
+    within(LOOK_WITHIN, doing, asked).await
 }
 
 async fn within<T>(

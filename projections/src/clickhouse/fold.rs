@@ -11,6 +11,7 @@ use natter_schemas::event::{Event, Placed, content_hash, placed};
 use natter_schemas::id::{ConversationId, MessageId};
 use natter_schemas::names::UserId;
 use natter_schemas::outcome::{Accepted, Decision, Received};
+use natter_schemas::position::Position;
 use natter_schemas::wire::server::EventFrame;
 
 use super::rows::{BATCH_INDEX, ConversationRow, EventRow, MemberRow, MessageRow, UserRow, WatermarkRow};
@@ -62,10 +63,24 @@ impl Rows {
     /// # Errors
     /// It cannot be decoded.
     pub fn fold(&mut self, log: &LogId, partition: u16, sequence: u64, bytes: &[u8]) -> Result<(), ViewError> {
-        let log = log.to_string();
         let outcomes = placed(partition, sequence, bytes)?;
-        self.batches.push(batch_row(&log, partition, sequence, bytes)?);
-        for outcome in &outcomes {
+        self.fold_placed(log, Position::batch(partition, sequence), bytes, &outcomes)
+    }
+
+    /// As [`Rows::fold`], where the batch's outcomes are decoded already.
+    ///
+    /// # Errors
+    /// The batch's header cannot be decoded.
+    pub fn fold_placed(
+        &mut self,
+        log: &LogId,
+        batch: Position,
+        bytes: &[u8],
+        outcomes: &[Placed],
+    ) -> Result<(), ViewError> {
+        let log = log.to_string();
+        self.batches.push(batch_row(&log, batch.partition, batch.sequence, bytes)?);
+        for outcome in outcomes {
             self.events.push(outcome_row(&log, outcome));
             if let Some(event) = outcome.event() {
                 self.fold_event(&event);

@@ -5,6 +5,7 @@
 //! batch's own row in `events` is inserted after everything else of it; the watermark is read from these rows.
 
 mod connection;
+pub mod digests;
 mod fold;
 mod history;
 mod inserter;
@@ -19,4 +20,4 @@ pub use self::inserter::{InserterHandle, run_inserter};
 pub use self::migrations::{migrate, missing_migrations};
 pub use self::projector::HistoryProjector;
 pub use self::refs::{RefQuery, find_refs};
-pub use self::watermark::watermark;
+pub use self::watermark::{Claim, claim, watermark};

@@ -42,6 +42,38 @@ pub async fn watermark(clickhouse: &ClickHouse, partition: u16, checked: u64) ->
     if span.first == 1 { dense_end(clickhouse, partition, &span).await } else { Ok(Watermark::default()) }
 }
 
+/// What the history says about how far it is, taken at its word in nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Ids of the logs whose batches lie here, each once.
+    pub logs: Vec<String>,
+    /// The sequence up to which a projector noted that everything is here; 0: none did.
+    pub noted: u64,
+    /// The sequence up to which every batch's own row is here, looked up from the first.
+    pub complete: u64,
+    /// The highest sequence of which a batch's own row is here.
+    pub last: u64,
+}
+
+/// What the history of `partition` says about how far it is. Unlike [`watermark`] it believes no note.
+///
+/// # Errors
+/// Transient.
+pub async fn claim(clickhouse: &ClickHouse, partition: u16) -> Result<Claim, ViewError> {
+    let notes = clickhouse.table("watermarks");
+    // Before the rows: they are inserted before they are noted.
+    let sql = format!("SELECT max(greatest(applied, checked)) FROM {notes} WHERE partition = ?");
+    let noted = read(READING, clickhouse.client().query(&sql).bind(partition).fetch_one()).await?;
+    let sql = format!("SELECT DISTINCT log {} ORDER BY log", of_batches(clickhouse));
+    let logs = write(READING, clickhouse.client().query(&sql).bind(partition).bind(1_u64).fetch_all()).await?;
+    let span = write(READING, span(clickhouse, partition, 1)).await?;
+    let complete = match span.first {
+        1 => dense_from(clickhouse, partition, &span).await?,
+        _ => 0,
+    };
+    Ok(Claim { logs, noted, complete, last: span.last })
+}
+
 const READING: &str = "reading the history's watermark";
 
 /// The batches' own rows have conversation 0, so this reads one range of the primary key.
@@ -75,8 +107,12 @@ async fn dense_end(clickhouse: &ClickHouse, partition: u16, span: &Span) -> Resu
         )));
     }
     let log: LogId = span.last_log.parse()?;
+    Ok(Watermark::new(log, dense_from(clickhouse, partition, span).await?))
+}
+
+async fn dense_from(clickhouse: &ClickHouse, partition: u16, span: &Span) -> Result<u64, ViewError> {
     if span.last - span.first + 1 == span.batches {
-        return Ok(Watermark::new(log, span.last));
+        return Ok(span.last);
     }
     let sql = format!("SELECT DISTINCT sequence {} ORDER BY sequence LIMIT {PAGE}", of_batches(clickhouse));
     let mut reached = span.first;
@@ -86,7 +122,7 @@ async fn dense_end(clickhouse: &ClickHouse, partition: u16, span: &Span) -> Resu
         let dense = page.iter().zip(reached + 1..).take_while(|(found, wanted)| *found == wanted).count() as u64;
         reached += dense;
         if dense < PAGE {
-            return Ok(Watermark::new(log, reached));
+            return Ok(reached);
         }
     }
 }

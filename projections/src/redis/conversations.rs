@@ -24,7 +24,7 @@ pub(crate) const FACT: &str = "f";
 pub(crate) const HEAD: &str = "h";
 pub(crate) const MEMBER_COUNT: &str = "m";
 const NAME: &str = "n";
-const VERSION: &str = "v";
+pub(crate) const VERSION: &str = "v";
 const ACTIVE_AT: &str = "a";
 
 /// What a [`Row`] is read from, in this order; `inbox.lua` names the same.

@@ -20,12 +20,14 @@ pub mod inbox;
 mod lines;
 pub mod members;
 pub mod messages;
+pub mod mirror;
 mod operation;
 mod policies;
 mod query;
 mod refs;
 pub mod users;
 mod wait;
+pub mod whole;
 
 pub use apply::{RedisProjector, watermark};
 pub use connection::Redis;

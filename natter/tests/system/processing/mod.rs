@@ -1,7 +1,7 @@
 //! Processors over real NATS and Redis: whoever races, dies or wakes up in the past, every command gets one outcome, and
 //! deciding the whole log again gives the same.
 
-mod wishes;
+pub mod wishes;
 mod world;
 
 use std::sync::Arc;

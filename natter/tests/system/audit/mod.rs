@@ -1,0 +1,8 @@
+//! `natter audit` is proved by mutation: whatever is damaged in a store, it names exactly that; and a system that works is
+//! clean, also while it works.
+
+mod history;
+mod redis;
+mod running;
+mod streams;
+mod world;
