@@ -26,7 +26,7 @@ pub fn rules(role: ServerRole) -> String {
             format!("~{{*}}:watermark ~{{*}}:*:[cmkxdir]:* ~{{*}}:*:[ir][uc]:* ~{{*}}:*:policies {EVERYBODY} {READS}")
         }
         ServerRole::Projector => format!("~{{*}}:* {EVERYBODY} {WRITES}"),
-        ServerRole::Auditor => format!("~{{*}}:* {EVERYBODY} {READS} +scan +type +dbsize"),
+        ServerRole::Auditor => format!("~{{*}}:* {EVERYBODY} {READS} +scan +hscan +sscan +zscan +type +dbsize"),
     }
 }
 

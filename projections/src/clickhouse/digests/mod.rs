@@ -43,7 +43,7 @@ pub struct RowDigest {
     pub group: u64,
     /// What it is about within its group; rows with the same replace each other.
     pub key: String,
-    /// The position of what it says, as [`Position::version`].
+    /// The position of what it says, as [`natter_schemas::position::Position::version`].
     pub version: u64,
     /// Its digest.
     pub digest: u64,
