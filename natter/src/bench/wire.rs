@@ -74,7 +74,7 @@ fn put_head(out: &mut Vec<u8>, opcode: u8, mask: u8, length: usize) {
     match length {
         0..=125 => out.push(mask | length as u8),
         126..=0xFFFF => {
-            out.push(mask | 126);
+            out.push(mask | 0x7e);
             out.extend((length as u16).to_be_bytes());
         }
         _ => {
@@ -104,7 +104,9 @@ mod tests {
     fn whole_frames_are_given_wherever_the_bytes_are_cut() {
         let payloads = [b"".to_vec(), b"hi".to_vec(), vec![b'x'; 125], vec![b'y'; 126], vec![b'z'; 70_000]];
         let mut all = Vec::new();
-        payloads.iter().for_each(|payload| server_text(&mut all, payload));
+        for payload in &payloads {
+            server_text(&mut all, payload);
+        }
         for size in [1, 7, 4096, all.len()] {
             let (mut carry, mut found) = (Vec::new(), Vec::new());
             for piece in all.chunks(size) {

@@ -23,7 +23,7 @@ impl Device {
             }
         } else if frame.starts_with(r#"{"event""#) {
             match serde_json::from_str(frame) {
-                Ok(event) => self.event(event),
+                Ok(event) => self.event(&event),
                 Err(error) => self.not_understood(frame, &error),
             }
         }
@@ -89,12 +89,12 @@ impl Device {
         }
     }
 
-    fn event(&mut self, event: EventFrame) {
+    fn event(&mut self, event: &EventFrame) {
         let Some(room) = event.conversation else { return };
         let is_own = event.sender.as_str() == self.who.user;
         match event.event.as_str() {
             "message.sent" => {
-                let Some(message) = message(&event) else { return };
+                let Some(message) = message(event) else { return };
                 self.tally.live += 1;
                 self.note(room, Entry::Live(self.session, message));
                 match self.rooms.get_mut(&room) {

@@ -73,7 +73,9 @@ pub async fn round(round: &Round, say: &impl Fn(&str)) -> anyhow::Result<Report>
         lasts.as_secs(),
         steps.len()
     ));
-    steps.iter().for_each(|step| say(&step.to_string()));
+    for step in &steps {
+        say(&step.to_string());
+    }
     let folder = Folder::make(kinds.contains(&Kind::Disk))?;
     let setup = Setup { shape, data: folder.path.clone(), full_disk: kinds.contains(&Kind::Disk) };
     let system = Arc::new(System::start(setup).await?);

@@ -49,7 +49,9 @@ impl Tally {
             (&mut self.reads_refused, other.reads_refused),
             (&mut self.ends, other.ends),
         ] {
-            from.into_iter().for_each(|(what, count)| *to.entry(what).or_default() += count);
+            for (what, count) in from {
+                *to.entry(what).or_default() += count;
+            }
         }
     }
 }

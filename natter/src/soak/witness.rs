@@ -294,7 +294,7 @@ mod tests {
     }
 
     /// The promises that are broken once `damage` is done.
-    fn broken(damage: impl FnOnce(&mut Vec<Account>, &mut Truth)) -> Vec<&'static str> {
+    fn broken<R>(damage: impl FnOnce(&mut Vec<Account>, &mut Truth) -> R) -> Vec<&'static str> {
         let (mut accounts, mut truth) = world();
         damage(&mut accounts, &mut truth);
         let mut promises: Vec<_> = judge(&accounts, &truth).into_iter().map(|broken| broken.promise).collect();
@@ -313,9 +313,9 @@ mod tests {
 
     #[test]
     fn a_missing_message_is_named() {
-        assert_eq!(broken(|accounts, _| drop(entries(accounts, 0).remove(2))), ["no silent gap"]);
-        assert_eq!(broken(|accounts, _| drop(entries(accounts, 0).pop())), ["all is seen"]);
-        assert_eq!(broken(|accounts, _| drop(accounts[1].seen.clear())), ["all is seen"]);
+        assert_eq!(broken(|accounts, _| entries(accounts, 0).remove(2)), ["no silent gap"]);
+        assert_eq!(broken(|accounts, _| entries(accounts, 0).pop()), ["all is seen"]);
+        assert_eq!(broken(|accounts, _| accounts[1].seen.clear()), ["all is seen"]);
         assert_eq!(broken(|accounts, _| entries(accounts, 1).truncate(1)), ["all is seen"]);
     }
 
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(altered, ["all see what is stored"]);
         let phantom = broken(|accounts, _| entries(accounts, 1).push(Entry::Live(2, message(5))));
         assert_eq!(phantom, ["all see what is stored"]);
-        let stranger = broken(|accounts, _| drop(accounts[0].seen.insert(8, vec![Entry::Live(1, message(1))])));
+        let stranger = broken(|accounts, _| accounts[0].seen.insert(8, vec![Entry::Live(1, message(1))]));
         assert_eq!(stranger, ["all see what is stored", "nobody sees what is not theirs"]);
     }
 
@@ -386,8 +386,8 @@ mod tests {
 
     #[test]
     fn an_unanswered_wish_may_stand_in_the_log_or_not() {
-        assert_eq!(broken(|accounts, _| drop(accounts[0].sent.insert(4, (ROOM, Fate::Unanswered)))), [""; 0]);
-        assert_eq!(broken(|accounts, _| drop(accounts[0].sent.insert(9, (ROOM, Fate::Unanswered)))), [""; 0]);
+        assert_eq!(broken(|accounts, _| accounts[0].sent.insert(4, (ROOM, Fate::Unanswered))), [""; 0]);
+        assert_eq!(broken(|accounts, _| accounts[0].sent.insert(9, (ROOM, Fate::Unanswered))), [""; 0]);
     }
 
     #[test]
