@@ -21,7 +21,9 @@ use super::tally::Tally;
 use super::truth;
 use super::witness::{Account, Broken, judge};
 use super::world::{World, is_visitor};
+use crate::audit;
 use crate::backends::Backend;
+use crate::config::Config;
 use crate::up::temporary_folder;
 use crate::{connect, tenants};
 
@@ -35,6 +37,8 @@ const PADDING_LARGE: usize = 1000;
 const SETTLE_MAX: Duration = Duration::from_secs(150);
 /// And has seen everything in this.
 const READ_MAX: Duration = Duration::from_secs(150);
+/// The views have applied everything in this.
+const CAUGHT_UP_MAX: Duration = Duration::from_mins(2);
 /// Devices end by themselves; this is for those that hang.
 const END_MAX: Duration = Duration::from_secs(30);
 /// The simulation of the core that a schedule is translated for has so many steps.
@@ -125,6 +129,7 @@ async fn proof(
         waits.extend(home.waits);
     }
     broken.extend(judge(&accounts, &truth));
+    broken.extend(audited(system.config()).await?);
     Ok(Report {
         seed: round.seed,
         shape: round.shape.name(),
@@ -140,6 +145,14 @@ async fn proof(
         broken,
         data: None,
     })
+}
+
+/// What `natter audit` finds once everything has caught up.
+async fn audited(config: &Config) -> anyhow::Result<Vec<Broken>> {
+    let options = audit::Options { caught_up_within: Some(CAUGHT_UP_MAX), ..audit::Options::default() };
+    let report = audit::run(config, &options).await.context("the audit cannot look")?;
+    let differences = report.differences.iter().map(ToString::to_string);
+    Ok(differences.map(|seen| of_the_system("the audit is clean", seen)).collect())
 }
 
 fn of_the_system(promise: &'static str, seen: String) -> Broken {
