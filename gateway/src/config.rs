@@ -10,6 +10,11 @@ use natter_nats::clock::{SharedClock, SystemClock};
 use crate::auth::TenantKeys;
 use crate::stopped::StoppedPartitions;
 
+/// Connections at a time where nothing else is said.
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// How long a request may take to arrive where nothing else is said.
+pub const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How a gateway behaves.
 #[derive(Clone)]
 pub struct GatewayConfig {
@@ -21,6 +26,12 @@ pub struct GatewayConfig {
     pub session_rate: Rate,
     /// Commands of one user over all sessions and HTTP; not of a service's.
     pub user_rate: Rate,
+    /// Reads of one user; not of a service's.
+    pub read_rate: Rate,
+    /// Connections at a time, sessions included; who comes beyond is told to try again.
+    pub connections_max: usize,
+    /// How long a request's head may take to arrive, and again its body; and how long a client may take nothing of its answer.
+    pub request_patience: Duration,
     /// How often the server pings; a session that is silent for two intervals is closed.
     pub ping_interval: Duration,
     /// How long the drain may take in all.
@@ -58,6 +69,9 @@ impl GatewayConfig {
             origins: Vec::new(),
             session_rate: Rate::new(50, 200),
             user_rate: Rate::new(100, 400),
+            read_rate: Rate::new(100, 400),
+            connections_max: CONNECTIONS_MAX,
+            request_patience: REQUEST_PATIENCE,
             ping_interval: Duration::from_secs(25),
             drain_deadline: Duration::from_secs(8),
             drain_spread: Duration::from_secs(1),
@@ -75,6 +89,9 @@ impl fmt::Debug for GatewayConfig {
             .field("origins", &self.origins)
             .field("session_rate", &self.session_rate)
             .field("user_rate", &self.user_rate)
+            .field("read_rate", &self.read_rate)
+            .field("connections_max", &self.connections_max)
+            .field("request_patience", &self.request_patience)
             .field("ping_interval", &self.ping_interval)
             .field("drain_deadline", &self.drain_deadline)
             .field("drain_spread", &self.drain_spread)

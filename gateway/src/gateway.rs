@@ -79,7 +79,7 @@ impl Gateway {
     /// A gateway of these parts.
     pub fn new(config: GatewayConfig, parts: Parts) -> Self {
         let Parts { partitions, commands, reads, routing, meters, readiness } = parts;
-        let rates = Rates::new(config.session_rate, config.user_rate);
+        let rates = Rates::new(config.session_rate, config.user_rate, config.read_rate);
         let opener = Opener::start(routing.clone(), reads.clone());
         Self {
             config,
@@ -113,6 +113,18 @@ impl Gateway {
             || ErrorBody::new(ErrorCode::Unauthenticated, "a token is needed: `Authorization: Bearer <token>`");
         let token = auth::token_of(headers).ok_or_else(missing)?;
         auth::authenticate(token, &self.config.keys, self.config.clock.now_ms())
+    }
+
+    /// Who asks to read, within the rate that is allowed.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Unauthenticated`], [`ErrorCode::RateLimited`].
+    pub fn reader(&self, headers: &hyper::HeaderMap) -> Result<Identity, ErrorBody> {
+        let identity = self.authenticate(headers)?;
+        match self.rates.admit_read(&identity) {
+            Ok(()) => Ok(identity),
+            Err(retry_ms) => Err(ErrorBody::of(ErrorCode::RateLimited).retry_after(retry_ms)),
+        }
     }
 
     /// Passes a member's signal on; at most once, so it is dropped wherever it would have to wait.

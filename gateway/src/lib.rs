@@ -6,6 +6,8 @@ pub mod config;
 mod cursors;
 mod dispatch;
 mod frames;
+#[cfg(test)]
+mod fuzz;
 mod gateway;
 mod handle;
 mod http;

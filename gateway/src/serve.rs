@@ -4,50 +4,78 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt as _;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use metrics::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
+use crate::http::guarded::{Busy, Guarded, turn_away};
+use crate::http::head::{HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::http::refusal::Refusal;
 
-/// Connections at a time, sessions included; further ones wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 65_536;
-/// How long a client may take for its request's head; an idle connection is closed after it too.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes of a request's head.
-const HEADER_BYTES_MAX: usize = 16 * 1024;
-/// Headers of a request.
-const HEADERS_MAX: usize = 64;
+/// Clients for whom there is no place and who are told so at a time; further ones are only cut off.
+const TURNED_AWAY_MAX: usize = 64;
 /// After an error of `accept` (no file descriptors left) it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection's place among [`CONNECTIONS_MAX`]; whoever holds it last gives it back. It is in every request's
+/// A connection's place among those that there may be; whoever holds it last gives it back. It is in every request's
 /// extensions: a session takes it over from HTTP.
 #[derive(Debug, Clone)]
-pub struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+pub struct Place(#[expect(dead_code, reason = "held, not read")] Arc<Taken>);
+
+#[derive(Debug)]
+struct Taken {
+    _permit: OwnedSemaphorePermit,
+    open: Gauge,
+}
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit, open: Gauge) -> Self {
+        open.increment(1.0);
+        Self(Arc::new(Taken { _permit: permit, open }))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.open.decrement(1.0);
+    }
+}
 
 /// Accepts connections until the drain begins; returns when the listener is closed. `connections` are those that are
 /// served by HTTP: they end by themselves once the drain has begun.
 pub async fn accept(gateway: Arc<Gateway>, listener: TcpListener, router: Router, connections: TaskTracker) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let most = gateway.config.connections_max;
+    let places = Arc::new(Semaphore::new(most));
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     let drain = gateway.drain.clone();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = drain.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let (gateway, router) = (Arc::clone(&gateway), router.clone());
-                connections.spawn(async move { serve(&gateway, stream, router, Place(Arc::new(place))).await });
-            }
+            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(permit) => {
+                    let place = Place::new(permit, gateway.meters.connections.clone());
+                    let (gateway, router) = (Arc::clone(&gateway), router.clone());
+                    connections.spawn(async move { serve(&gateway, stream, router, place).await });
+                }
+                Err(_) => match Arc::clone(&turned_away).try_acquire_owned() {
+                    Ok(told) => {
+                        connections.spawn(turn_away(stream, Refusal::Full(most)).map(|()| drop(told)));
+                    }
+                    Err(_) => Refusal::Full(most).count(),
+                },
+            },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -61,15 +89,18 @@ async fn serve(gateway: &Gateway, stream: TcpStream, router: Router, place: Plac
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%error, "a client went away at once");
     }
+    let busy = Busy::default();
+    let stream = Guarded::new(stream, gateway.config.request_patience, busy.clone());
     let application = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
-        application.call(request)
+        busy.set(true);
+        let done = busy.clone();
+        application.call(request).inspect(move |_| done.set(false))
     });
+    // The guard holds the limits; these are the same.
     let connection = Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

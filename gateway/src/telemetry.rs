@@ -1,4 +1,4 @@
-//! Every metric of the gateway, by name. Labels are bounded: error and close codes, HTTP routes and statuses.
+//! Every metric of the gateway, by name. Labels are bounded: error and close codes, reasons, HTTP routes and statuses.
 
 use metrics::{Counter, Gauge, Histogram, Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -8,6 +8,10 @@ pub const COMMANDS_ACCEPTED: &str = "natter_gateway_commands_accepted_total";
 pub const COMMANDS_REJECTED: &str = "natter_gateway_commands_rejected_total";
 /// From a command's receipt to its answer.
 pub const COMMAND_ANSWER: &str = "natter_gateway_command_answer_seconds";
+/// Open connections, sessions and HTTP.
+pub const CONNECTIONS: &str = "natter_gateway_connections";
+/// Connections that ended before a handler could answer, by `reason`.
+pub const CONNECTIONS_REFUSED: &str = "natter_gateway_connections_refused_total";
 /// Open sockets.
 pub const SESSIONS: &str = "natter_gateway_sessions";
 /// Sessions opened.
@@ -40,6 +44,8 @@ pub fn describe() {
     describe_counter!(COMMANDS_ACCEPTED, "commands with an accepted outcome");
     describe_counter!(COMMANDS_REJECTED, "commands refused by the gateway or rejected by an outcome, by code");
     describe_histogram!(COMMAND_ANSWER, Unit::Seconds, "from a command's receipt to its answer");
+    describe_gauge!(CONNECTIONS, Unit::Count, "open connections, sessions and HTTP");
+    describe_counter!(CONNECTIONS_REFUSED, "connections that ended before a handler could answer, by reason");
     describe_gauge!(SESSIONS, Unit::Count, "open sockets");
     describe_counter!(SESSIONS_OPENED, "sessions opened");
     describe_counter!(SESSIONS_CLOSED, "sessions that the server closed, by code");
@@ -62,6 +68,8 @@ pub struct Meters {
     pub accepted: Counter,
     /// [`COMMAND_ANSWER`]
     pub answer: Histogram,
+    /// [`CONNECTIONS`]
+    pub connections: Gauge,
     /// [`SESSIONS`]
     pub sessions: Gauge,
     /// [`SESSIONS_OPENED`]
@@ -89,6 +97,7 @@ impl Default for Meters {
         Self {
             accepted: metrics::counter!(COMMANDS_ACCEPTED),
             answer: metrics::histogram!(COMMAND_ANSWER),
+            connections: metrics::gauge!(CONNECTIONS),
             sessions: metrics::gauge!(SESSIONS),
             opened: metrics::counter!(SESSIONS_OPENED),
             opening: metrics::histogram!(SESSION_OPENING),

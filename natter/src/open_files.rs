@@ -5,6 +5,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// More is of no use to anybody here, and some programs that inherit it walk through all of them.
 const ENOUGH: u64 = 1 << 20;
 
+/// Files that are no client's: the log's, the views', the listener's, those of a history page.
+const OTHERS: u64 = 256;
+
 /// Raises the limit to what the kernel allows without being asked; children inherit it.
 pub fn raise() {
     let limit = getrlimit(Resource::Nofile);
@@ -13,6 +16,14 @@ pub fn raise() {
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
     {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Connections of clients for which there are files.
+pub fn room() -> usize {
+    match getrlimit(Resource::Nofile).current {
+        Some(files) => usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(usize::MAX).max(1),
+        None => usize::MAX,
     }
 }
 

@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Need};
-use crate::connect;
 use crate::readiness::{Dependencies, Work};
+use crate::{connect, open_files};
 
 /// How long sessions are closed and commands answered when a gateway drains.
 const GATEWAY_DRAIN: Duration = Duration::from_secs(4);
@@ -52,6 +52,10 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
         origins: section.origins.clone(),
         session_rate: Rate::new(section.commands_per_second, section.commands_burst),
         user_rate: Rate::new(section.commands_per_second.saturating_mul(2), section.commands_burst.saturating_mul(2)),
+        read_rate: Rate::new(section.reads_per_second, section.reads_burst),
+        connections_max: section.connections_max.min(open_files::room()),
+        request_patience: Duration::from_secs(section.request_seconds_max),
+        ping_interval: Duration::from_secs(section.ping_seconds),
         drain_deadline: GATEWAY_DRAIN,
         ..GatewayConfig::new(connect::tenant_keys(&config.tenants)?)
     };

@@ -8,6 +8,8 @@
 pub mod decide;
 pub mod error;
 pub mod filter;
+#[cfg(test)]
+mod fuzz;
 pub mod overlay;
 pub mod policy;
 pub mod ports;

@@ -194,7 +194,8 @@ impl OutcomeHeader {
 
     /// Outcomes in the batch.
     pub fn records(&self) -> u32 {
-        self.sources.iter().map(|source| source.records).sum()
+        // Saturating, for the header may be damaged.
+        self.sources.iter().fold(0, |sum, source| sum.saturating_add(source.records))
     }
 }
 

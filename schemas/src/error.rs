@@ -54,7 +54,7 @@ error_codes! {
     3 InvalidField "invalid_field" 400 false "a field is missing, unknown, of the wrong type or beyond its limit";
     4 Unauthenticated "unauthenticated" 401 false "the token is missing, malformed, expired or signed with another key";
     5 Forbidden "forbidden" 403 false "this token may not do that";
-    6 RateLimited "rate_limited" 429 true "too many commands from this session or user; try again after retry_after_ms";
+    6 RateLimited "rate_limited" 429 true "too many commands or reads from this session or user; try again after retry_after_ms";
     7 Overloaded "overloaded" 503 true "a queue or the log is full; try again after retry_after_ms";
     8 Unavailable "unavailable" 503 true "a part of the system that this needs is away; try again after retry_after_ms";
     9 OutcomeUnknown "outcome_unknown" 504 true "no outcome was seen in time; resend with the same ref to learn it";
@@ -63,6 +63,9 @@ error_codes! {
     12 NotFound "not_found" 404 false "there is no such thing, or you may not know of it";
     13 Internal "internal" 500 true "a defect on our side; it has been logged";
     14 TooLarge "too_large" 413 false "the frame or body is larger than 64 KiB";
+    15 MalformedRequest "malformed_request" 400 false "the request breaks the rules of HTTP/1.1, or could be read in two ways";
+    16 HeadTooLarge "head_too_large" 431 false "the request's head is larger than 16 KiB or has more than 64 headers";
+    17 TooSlow "too_slow" 408 true "the request's head or body did not arrive in time";
     // Decided: outcomes in the log.
     100 Undecodable "undecodable" 500 false "the stored record cannot be decoded";
     101 NotMember "not_member" 403 false "only members of the conversation may do that";
@@ -158,7 +161,7 @@ close_codes! {
     1002 Protocol "protocol_error" false "the client broke RFC 6455";
     1003 Unsupported "unsupported" false "binary frames are not understood";
     1007 InvalidUtf8 "invalid_utf8" false "a text message is not UTF-8";
-    1009 TooBig "too_big" false "a message is larger than 64 KiB";
+    1009 TooBig "too_big" false "a message is larger than 64 KiB or in more than 1,024 fragments";
     4000 Drain "drain" true "the server is stopping; connect again";
     4001 Resync "resync" true "events were missed and cannot be refilled; connect again and read the history";
     4002 Slow "slow" true "the client reads too slowly; connect again and read the history";

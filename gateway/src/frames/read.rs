@@ -77,12 +77,18 @@ impl Violation {
 /// The reading side of one connection. Holds no memory between whole messages.
 #[derive(Debug, Default)]
 pub struct FrameReader {
-    /// Bytes of a frame that has not fully arrived (from `taken` on).
+    /// Bytes that were not looked at yet (from `taken` on): the beginning of a head or of a control frame, or all that came
+    /// since the session stopped reading.
     pending: Vec<u8>,
     taken: usize,
-    /// Payload of the fragments so far.
+    /// What has come of a message that is not whole yet, unmasked.
     message: Vec<u8>,
+    /// How much of `message` is known to be UTF-8.
+    checked: usize,
+    /// Fragments of it that are whole.
     fragments: u32,
+    /// Its frame that is not.
+    partial: Option<Partial>,
 }
 
 /// A frame's head, checked.
@@ -95,12 +101,22 @@ struct Head {
     payload: usize,
 }
 
+/// A frame of a text message that has come in part.
+#[derive(Debug, Clone, Copy)]
+struct Partial {
+    fin: bool,
+    /// As it goes on with the next byte.
+    mask: [u8; 4],
+    /// Bytes that have not come.
+    left: usize,
+}
+
 impl FrameReader {
     /// The next message or control frame in what was kept and `input`, which is taken from its front and unmasked in
     /// place; `None` once all of it is used up (the beginning of a frame is kept). Call it until then.
     ///
     /// # Errors
-    /// The [`Violation`]; nothing is to be read after one.
+    /// The [`Violation`], as soon as the bytes that break the rule are there; nothing is to be read after one.
     pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut Chunk<'i>) -> Result<Option<Incoming<'a>>, Violation> {
         self.forget_last_message();
         loop {
@@ -108,22 +124,32 @@ impl FrameReader {
             if kept {
                 self.keep(input);
             }
+            if let Some(partial) = self.partial {
+                match self.fill(partial, kept, input)? {
+                    Filled::Partly => {
+                        self.compact();
+                        return Ok(None);
+                    }
+                    Filled::Fragment => continue,
+                    Filled::Message => return text(&self.message).map(|text| Some(Incoming::Text(text))),
+                }
+            }
             let bytes = if kept { &self.pending[self.taken..] } else { &**input };
-            let Some(head) = self.check_head(bytes)?.filter(|head| head.total() <= bytes.len()) else {
+            let head = self.check_head(bytes)?;
+            let Some(head) = head.filter(|head| !is_control(head.opcode) || head.total() <= bytes.len()) else {
                 self.keep(input);
                 self.compact();
                 return Ok(None);
             };
-            let ends_message = head.fin && !is_control(head.opcode);
-            if is_control(head.opcode) || (ends_message && self.fragments == 0) {
-                // Not a fragment: handed on from where it lies.
-                let payload = if kept { self.take_kept(head) } else { take_front(input, head) };
+            let single = head.fin && self.fragments == 0 && head.total() <= bytes.len();
+            if is_control(head.opcode) || single {
+                // Handed on from where it lies.
+                let payload = &mut self.take(head.total(), kept, input)[head.start..];
+                unmask(payload, head.mask);
                 return whole(head.opcode, payload).map(Some);
             }
-            self.append(head, kept, input);
-            if ends_message {
-                return text(&self.message).map(|text| Some(Incoming::Text(text)));
-            }
+            self.take(head.start, kept, input);
+            self.partial = Some(Partial { fin: head.fin, mask: head.mask, left: head.payload });
         }
     }
 
@@ -142,42 +168,61 @@ impl FrameReader {
         if continues != (self.fragments > 0) {
             return Err(Violation::Continuation);
         }
-        if self.message_bytes() + head.payload > FRAME_BYTES_MAX || self.fragments == FRAGMENTS_MAX {
+        if self.message.len() + head.payload > FRAME_BYTES_MAX || self.fragments == FRAGMENTS_MAX {
             return Err(Violation::TooBig);
         }
         Ok(Some(head))
     }
 
-    /// Bytes of the fragments so far; 0 where there are none (a message that was handed on is forgotten first).
-    fn message_bytes(&self) -> usize {
-        if self.fragments > 0 { self.message.len() } else { 0 }
-    }
-
-    fn append(&mut self, head: Head, kept: bool, input: &mut Chunk<'_>) {
+    /// Takes what has come of a frame's payload.
+    fn fill(&mut self, partial: Partial, kept: bool, input: &mut Chunk<'_>) -> Result<Filled, Violation> {
+        let Partial { fin, mut mask, left } = partial;
+        let come = left.min(if kept { self.pending.len() - self.taken } else { input.len() });
+        let start = self.message.len();
         if kept {
-            let start = self.taken + head.start;
-            let payload = &mut self.pending[start..start + head.payload];
-            unmask(payload, head.mask);
-            self.message.extend_from_slice(payload);
-            self.taken += head.total();
+            self.message.extend_from_slice(&self.pending[self.taken..self.taken + come]);
+            self.taken += come;
         } else {
-            self.message.extend_from_slice(take_front(input, head));
+            self.message.extend_from_slice(take_front(input, come));
         }
-        self.fragments = if head.fin { 0 } else { self.fragments + 1 };
+        unmask(&mut self.message[start..], mask);
+        self.check_text(fin && come == left)?;
+        if come < left {
+            mask.rotate_left(come % 4);
+            self.partial = Some(Partial { fin, mask, left: left - come });
+            return Ok(Filled::Partly);
+        }
+        self.partial = None;
+        self.fragments = if fin { 0 } else { self.fragments + 1 };
+        Ok(if fin { Filled::Message } else { Filled::Fragment })
     }
 
-    fn take_kept(&mut self, head: Head) -> &[u8] {
-        let start = self.taken + head.start;
-        self.taken += head.total();
-        let payload = &mut self.pending[start..start + head.payload];
-        unmask(payload, head.mask);
-        payload
+    /// Fails at the first byte that makes the message wrong, not at its end (RFC 6455, 8.1 lets it be "when").
+    fn check_text(&mut self, ends: bool) -> Result<(), Violation> {
+        match std::str::from_utf8(&self.message[self.checked..]) {
+            Ok(_) => self.checked = self.message.len(),
+            // A character that goes on in the next bytes.
+            Err(error) if error.error_len().is_none() && !ends => self.checked += error.valid_up_to(),
+            Err(_) => return Err(Violation::Utf8),
+        }
+        Ok(())
+    }
+
+    /// Takes so many bytes off the front of what was kept, or of `input`.
+    fn take<'a, 'i: 'a>(&'a mut self, count: usize, kept: bool, input: &mut Chunk<'i>) -> &'a mut [u8] {
+        if !kept {
+            return take_front(input, count);
+        }
+        let start = self.taken;
+        self.taken += count;
+        &mut self.pending[start..self.taken]
     }
 
     /// The last call's message lay in the buffer until now.
     fn forget_last_message(&mut self) {
-        if self.fragments == 0 && !self.message.is_empty() {
+        if self.fragments == 0 && self.partial.is_none() && !self.message.is_empty() {
             self.message = Vec::new();
+            self.checked = 0;
         }
     }
 
@@ -190,19 +235,26 @@ impl FrameReader {
     }
 }
 
+/// What the payload that has come makes whole.
+enum Filled {
+    /// Not even its frame.
+    Partly,
+    /// A fragment.
+    Fragment,
+    /// The message.
+    Message,
+}
+
 impl Head {
     const fn total(self) -> usize {
         self.start + self.payload
     }
 }
 
-/// Takes a whole frame off the front of `input` and gives its payload, unmasked.
-fn take_front<'i>(input: &mut Chunk<'i>, head: Head) -> &'i mut [u8] {
-    let (frame, rest) = take(input).split_at_mut(head.total());
+fn take_front<'i>(input: &mut Chunk<'i>, count: usize) -> &'i mut [u8] {
+    let (front, rest) = take(input).split_at_mut(count);
     *input = rest;
-    let payload = &mut frame[head.start..];
-    unmask(payload, head.mask);
-    payload
+    front
 }
 
 fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Violation> {
@@ -408,6 +460,31 @@ mod tests {
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(read(&single), whole);
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused_at_the_byte_that_makes_it_so() {
+        // A character that is cut may go on; one that is cut where no byte could make it right may not.
+        let valid = "\u{3ba}\u{f4}".as_bytes();
+        for (wrong, at) in
+            [(&[0xf4, 0x90][..], 1), (&[0xed, 0xa0], 1), (&[0xff], 0), (&[0xe0, 0x80], 1), (&[0xce, 0x61], 1)]
+        {
+            let payload = [valid, wrong, b"never comes"].concat();
+            let frame = client(0x81, &payload);
+            let broken = frame.len() - payload.len() + valid.len() + at;
+            assert_eq!(violation(&frame[..broken]), None, "{wrong:x?}");
+            assert_eq!(violation(&frame[..=broken]), Some(Violation::Utf8), "{wrong:x?}");
+            let fragments: Vec<u8> =
+                payload.iter().enumerate().flat_map(|(index, byte)| client(u8::from(index == 0), &[*byte])).collect();
+            assert_eq!(violation(&fragments[..7 * (valid.len() + at)]), None, "{wrong:x?}");
+            assert_eq!(violation(&fragments[..7 * (valid.len() + at + 1)]), Some(Violation::Utf8), "{wrong:x?}");
+        }
+        let unfinished = client(0x81, &[0xce]);
+        assert_eq!(
+            read(&[&unfinished[..6], &unfinished[6..]]).1,
+            Some(Violation::Utf8),
+            "the message ends within a character"
+        );
     }
 
     #[test]

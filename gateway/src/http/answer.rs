@@ -1,9 +1,10 @@
 //! Answers: JSON, with the status that goes with an error's code.
 
 use axum::Json;
-use axum::http::header::{CACHE_CONTROL, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use natter_schemas::error::ErrorCode;
 use natter_schemas::wire::server::ErrorBody;
 use serde::Serialize;
 
@@ -19,6 +20,12 @@ impl Refused {
     pub fn method(error: ErrorBody) -> Self {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, error }
     }
+
+    /// The client speaks another WebSocket (RFC 6455, 4.4).
+    pub fn version() -> Self {
+        let error = ErrorBody::new(ErrorCode::InvalidField, "`Sec-WebSocket-Version` is not 13");
+        Self { status: StatusCode::UPGRADE_REQUIRED, error }
+    }
 }
 
 impl From<ErrorBody> for Refused {
@@ -33,7 +40,12 @@ impl IntoResponse for Refused {
         struct Body<'a> {
             error: &'a ErrorBody,
         }
-        with_retry(&self.error, (self.status, fresh(Json(Body { error: &self.error }))).into_response())
+        let mut response =
+            with_retry(&self.error, (self.status, fresh(Json(Body { error: &self.error }))).into_response());
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        response
     }
 }
 

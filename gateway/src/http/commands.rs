@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use natter_schemas::error::ErrorCode;
 use natter_schemas::limits::FRAME_BYTES_MAX;
 use natter_schemas::wire::client::{ClientFrame, FrameError, parse};
@@ -18,15 +19,12 @@ use super::answer::{Refused, fresh, status_of, with_retry};
 use crate::commands::{count_rejected, from_client};
 use crate::gateway::Gateway;
 
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Decides a command and answers with its reply.
 pub async fn command(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
     let identity = gateway.authenticate(&parts.headers)?;
     let received = gateway.now();
-    let bytes = read(&parts.headers, body).await?;
+    let bytes = read(&parts.headers, body, gateway.config.request_patience).await?;
     if let Err(retry_ms) = gateway.rates.admit(None, &identity) {
         count_rejected(ErrorCode::RateLimited, 1);
         return Err(ErrorBody::of(ErrorCode::RateLimited).retry_after(retry_ms).into());
@@ -48,16 +46,22 @@ pub async fn command(State(gateway): State<Arc<Gateway>>, request: Request) -> R
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refused> {
+async fn read(headers: &HeaderMap, body: Body, patience: Duration) -> Result<Bytes, Refused> {
     let too_large = || ErrorBody::of(ErrorCode::TooLarge);
     let announced = headers.get("content-length").and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > FRAME_BYTES_MAX as u64) {
         return Err(too_large().into());
     }
-    match timeout(BODY_TIMEOUT, to_bytes(body, FRAME_BYTES_MAX)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(too_large().into()),
-        Err(_) => Err(ErrorBody::new(ErrorCode::InvalidFrame, "the body did not arrive within 10 s").into()),
+    match timeout(patience, Limited::new(body, FRAME_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large().into()),
+        Ok(Err(error)) => {
+            Err(ErrorBody::new(ErrorCode::MalformedRequest, format!("the body cannot be read: {error}")).into())
+        }
+        Err(_) => {
+            let message = format!("the body did not arrive within {} ms", patience.as_millis());
+            Err(ErrorBody::new(ErrorCode::TooSlow, message).into())
+        }
     }
 }
 

@@ -1,12 +1,17 @@
 //! HTTP: the upgrade to a session, commands by POST, reads by GET, the page, and what operators ask.
+//!
+//! Before any of them, [`guarded`] has looked at the request's bytes.
 
 mod answer;
 mod commands;
 mod cors;
+pub mod guarded;
+pub mod head;
 mod page;
 mod query;
 mod reads;
 pub mod ready;
+pub mod refusal;
 mod tables;
 mod upgrade;
 
@@ -15,6 +20,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::MatchedPath;
 use axum::extract::Request;
+use axum::http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -44,6 +51,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(Arc::clone(&gateway), cors::cors))
+        .layer(from_fn(end_where_nothing_can_follow))
         .layer(from_fn(count))
         .with_state(gateway)
 }
@@ -54,6 +62,18 @@ async fn nothing_here() -> Refused {
 
 async fn other_method() -> Refused {
     Refused::method(ErrorBody::new(ErrorCode::InvalidFrame, "this path does not take that method"))
+}
+
+/// What stands behind such a request was not looked at ([`head::Follows::Rest`]), so it is the last of its connection.
+async fn end_where_nothing_can_follow(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let last =
+        headers.contains_key(TRANSFER_ENCODING) || headers.contains_key(UPGRADE) || request.method() == Method::CONNECT;
+    let mut response = next.run(request).await;
+    if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn count(request: Request, next: Next) -> Response {

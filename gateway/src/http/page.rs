@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use axum::extract::Path;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -14,6 +13,7 @@ use natter_schemas::wire::server::ErrorBody;
 use sha2::{Digest as _, Sha256};
 
 use super::answer::Refused;
+use super::query::Named;
 
 /// Nothing but the page's own files; `connect-src` allows the session.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; \
@@ -44,7 +44,7 @@ pub async fn index(headers: HeaderMap) -> Response {
 }
 
 /// `GET /page/{file}`
-pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+pub async fn file(Named(name): Named, headers: HeaderMap) -> Response {
     respond(&name, &headers, "no-cache")
 }
 

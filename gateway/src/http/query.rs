@@ -1,14 +1,32 @@
-//! Query parameters, strictly: one that is unknown, malformed or said twice is refused by name, because a typo must not
+//! Names in paths, and query parameters, strictly: one that is unknown, malformed or said twice is refused by name, because a typo must not
 //! be ignored.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::extract::Query;
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::Uri;
+use axum::http::request::Parts;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::position::Position;
 use natter_schemas::wire::server::ErrorBody;
+
+use super::answer::Refused;
+
+/// A name in a request's path.
+#[derive(Debug)]
+pub struct Named(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => Err(ErrorBody::new(ErrorCode::InvalidField, "the path is not UTF-8").into()),
+        }
+    }
+}
 
 /// The parameters of a request that have not been taken yet.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use natter_projections::reads::{Asking, MessageRange};
@@ -15,7 +15,7 @@ use natter_schemas::wire::server::ErrorBody;
 use serde::Serialize;
 
 use super::answer::{Refused, fresh};
-use super::query::{Params, invalid};
+use super::query::{Named, Params, invalid};
 use crate::auth::Identity;
 use crate::gateway::Gateway;
 
@@ -26,7 +26,7 @@ type Read = Result<Response, Refused>;
 
 /// `GET /v1/conversations?cursor&limit&min_position`
 pub async fn conversations(State(gateway): State<Arc<Gateway>>, headers: HeaderMap, uri: Uri) -> Read {
-    let who = gateway.authenticate(&headers)?;
+    let who = gateway.reader(&headers)?;
     let mut params = Params::of(&uri)?;
     let cursor = params.text("cursor");
     let limit = params.limit(LIMIT_DEFAULT, PAGE_ITEMS_MAX)?;
@@ -38,11 +38,11 @@ pub async fn conversations(State(gateway): State<Arc<Gateway>>, headers: HeaderM
 /// `GET /v1/conversations/{id}?min_position`
 pub async fn conversation(
     State(gateway): State<Arc<Gateway>>,
-    Path(conversation): Path<String>,
+    Named(conversation): Named,
     headers: HeaderMap,
     uri: Uri,
 ) -> Read {
-    let who = gateway.authenticate(&headers)?;
+    let who = gateway.reader(&headers)?;
     let address = address(&conversation)?;
     let mut params = Params::of(&uri)?;
     let min = params.min_positions(gateway.partitions)?;
@@ -53,11 +53,11 @@ pub async fn conversation(
 /// `GET /v1/conversations/{id}/messages?before|after|around=<seq>|around_message=<id>&limit&min_position`
 pub async fn messages(
     State(gateway): State<Arc<Gateway>>,
-    Path(conversation): Path<String>,
+    Named(conversation): Named,
     headers: HeaderMap,
     uri: Uri,
 ) -> Read {
-    let who = gateway.authenticate(&headers)?;
+    let who = gateway.reader(&headers)?;
     let address = address(&conversation)?;
     let mut params = Params::of(&uri)?;
     let range = range(&mut params)?;
@@ -70,11 +70,11 @@ pub async fn messages(
 /// `GET /v1/conversations/{id}/events?after=<position>&limit&min_position`
 pub async fn events(
     State(gateway): State<Arc<Gateway>>,
-    Path(conversation): Path<String>,
+    Named(conversation): Named,
     headers: HeaderMap,
     uri: Uri,
 ) -> Read {
-    let who = gateway.authenticate(&headers)?;
+    let who = gateway.reader(&headers)?;
     let address = address(&conversation)?;
     let mut params = Params::of(&uri)?;
     let after = params.position("after", gateway.partitions)?;
@@ -87,11 +87,11 @@ pub async fn events(
 /// `GET /v1/conversations/{id}/members?cursor&limit&min_position`
 pub async fn members(
     State(gateway): State<Arc<Gateway>>,
-    Path(conversation): Path<String>,
+    Named(conversation): Named,
     headers: HeaderMap,
     uri: Uri,
 ) -> Read {
-    let who = gateway.authenticate(&headers)?;
+    let who = gateway.reader(&headers)?;
     let address = address(&conversation)?;
     let mut params = Params::of(&uri)?;
     let cursor = params.text("cursor");

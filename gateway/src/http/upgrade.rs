@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use axum::http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade as handshake};
+use hyper::upgrade::Parts;
 use hyper_util::rt::TokioIo;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::wire::server::ErrorBody;
 use tokio::net::TcpStream;
 
 use super::answer::Refused;
+use super::guarded::Guarded;
 use crate::auth::{Identity, SUBPROTOCOL, offers_subprotocol, origin_allowed};
 use crate::gateway::Gateway;
 use crate::serve::Place;
@@ -26,6 +30,12 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
         return Err(
             ErrorBody::new(ErrorCode::InvalidFrame, "this is a WebSocket: connect with `Upgrade: websocket`").into()
         );
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(Refused::version());
+    }
+    if !headers.get(SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+        return Err(ErrorBody::new(ErrorCode::InvalidField, "`Sec-WebSocket-Key` is not 16 bytes in base64").into());
     }
     if !origin_allowed(headers, &gateway.config.origins) {
         return Err(ErrorBody::new(ErrorCode::Forbidden, "pages of this origin may not connect").into());
@@ -50,13 +60,25 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
     Ok(response)
 }
 
+/// RFC 6455, 4.2.1: what the client makes anew for each handshake.
+fn is_key(key: &HeaderValue) -> bool {
+    STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
+}
+
 async fn run(gateway: Arc<Gateway>, upgraded: UpgradeFut, identity: Identity) {
     let upgraded = match upgraded.await {
         Ok(socket) => socket.into_inner().into_inner(),
         Err(error) => return tracing::debug!(%error, "a client went away during the handshake"),
     };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        return tracing::error!("an upgraded connection is no TCP stream");
+    let Ok(parts) = upgraded.downcast::<TokioIo<Guarded>>() else {
+        return tracing::error!("an upgraded connection is none of ours");
     };
-    socket::serve(gateway, parts.io.into_inner(), parts.read_buf, identity).await;
+    let (stream, leftover) = bare(parts);
+    socket::serve(gateway, stream, leftover, identity).await;
+}
+
+/// The connection without what HTTP had around it, and what the client sent right behind its handshake.
+fn bare(parts: Parts<TokioIo<Guarded>>) -> (TcpStream, Bytes) {
+    let (stream, arrived) = parts.io.into_inner().into_parts();
+    (stream, [parts.read_buf.as_ref(), &arrived].concat().into())
 }

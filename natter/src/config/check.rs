@@ -63,6 +63,7 @@ impl Config {
         self.check_log(problems);
         self.check_stores(problems);
         self.check_addresses(problems);
+        self.check_gateway(problems);
         self.check_tenants(problems);
     }
 
@@ -111,11 +112,20 @@ impl Config {
                 ));
             }
         }
-        let rates = [
-            ("commands_per_second", self.gateway.commands_per_second),
-            ("commands_burst", self.gateway.commands_burst),
+    }
+
+    fn check_gateway(&self, problems: &mut Vec<String>) {
+        let gateway = &self.gateway;
+        let least = [
+            ("commands_per_second", gateway.commands_per_second == 0),
+            ("commands_burst", gateway.commands_burst == 0),
+            ("reads_per_second", gateway.reads_per_second == 0),
+            ("reads_burst", gateway.reads_burst == 0),
+            ("connections_max", gateway.connections_max == 0),
+            ("request_seconds_max", gateway.request_seconds_max == 0),
+            ("ping_seconds", gateway.ping_seconds == 0),
         ];
-        for (name, _) in rates.into_iter().filter(|(_, rate)| *rate == 0) {
+        for (name, _) in least.into_iter().filter(|(_, is_zero)| *is_zero) {
             problems.push(format!("gateway.{name} is 0, at least 1 is possible"));
         }
     }

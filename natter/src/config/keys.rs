@@ -33,6 +33,11 @@ const KEYS: &[(&str, &str, Type)] = &[
     ("gateway", "origins", Type::List),
     ("gateway", "commands_per_second", Type::Number),
     ("gateway", "commands_burst", Type::Number),
+    ("gateway", "reads_per_second", Type::Number),
+    ("gateway", "reads_burst", Type::Number),
+    ("gateway", "connections_max", Type::Number),
+    ("gateway", "request_seconds_max", Type::Number),
+    ("gateway", "ping_seconds", Type::Number),
     ("projector", "views", Type::List),
     ("telemetry", "listen", Type::Text),
 ];

@@ -106,11 +106,31 @@ pub struct GatewaySection {
     pub commands_per_second: u32,
     /// Commands of one session at once.
     pub commands_burst: u32,
+    /// Reads a second of one user, in the long run.
+    pub reads_per_second: u32,
+    /// Reads of one user at once.
+    pub reads_burst: u32,
+    /// Connections at a time, sessions included.
+    pub connections_max: usize,
+    /// How long the head of a request may take to arrive, and again its body.
+    pub request_seconds_max: u64,
+    /// How often a session is pinged; after two intervals of silence it is closed.
+    pub ping_seconds: u64,
 }
 
 impl Default for GatewaySection {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".to_owned(), origins: Vec::new(), commands_per_second: 50, commands_burst: 200 }
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            origins: Vec::new(),
+            commands_per_second: 50,
+            commands_burst: 200,
+            reads_per_second: 100,
+            reads_burst: 400,
+            connections_max: 65_536,
+            request_seconds_max: 10,
+            ping_seconds: 25,
+        }
     }
 }
 

@@ -14,6 +14,8 @@ mod body;
 mod compressed;
 mod errors;
 mod formats;
+#[cfg(test)]
+mod fuzz;
 mod http;
 mod insert;
 mod lexer;

@@ -151,6 +151,8 @@ impl<'text> Reader<'text> {
             match token.kind {
                 Kind::Symbol(b'(') => depth += 1,
                 Kind::Symbol(b')') => depth = depth.saturating_sub(1),
+                // Nothing behind it is a row, however much of it is still to come.
+                Kind::Symbol(b';') if depth == 0 && !self.complete => return Err(Stop::NeedsMore),
                 Kind::Symbol(b';') if depth == 0 => break,
                 Kind::Word if depth == 0 && self.lexer.is(token, "VALUES") => {
                     return Ok(self.parts(token.start, b"", "Values", token.end));
@@ -313,6 +315,13 @@ mod tests {
         ] {
             assert!(!plain(head), "{head}");
         }
+    }
+
+    #[test]
+    fn what_stands_behind_a_semicolon_is_waited_for_and_is_no_row() {
+        let text = b"INSERT INTO t; SELECT 1";
+        assert_eq!(read_statement(&text[..15], false), None);
+        assert!(matches!(read_statement(text, true), Some(Statement::Insert(insert)) if insert.rows_at == text.len()));
     }
 
     #[test]

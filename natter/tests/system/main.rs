@@ -4,7 +4,9 @@
 mod audit;
 mod backends;
 mod backup;
+mod bad_input;
 mod bench;
+mod conformance;
 mod doctor;
 mod engine;
 mod gateway;
@@ -21,6 +23,7 @@ mod privileges;
 mod process;
 mod processing;
 mod raw_http;
+mod raw_socket;
 mod roles;
 mod servers;
 mod shown;

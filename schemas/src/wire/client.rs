@@ -4,12 +4,16 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::command::{Address, Body, ImportLine, Kind, Visibility};
 use crate::error::ErrorCode;
 use crate::limits::{COMMAND_MEMBERS_MAX, FRAME_BYTES_MAX, FRAME_ID_BYTES_MAX};
 use crate::names::{DisplayName, ExternalId, MessageText, NameError, Ref, UserId};
 use crate::wire::times::parse_rfc3339;
+
+/// Of the parser's words, which repeat the client's.
+const REASON_SCALARS_MAX: usize = 300;
 
 /// A frame that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +141,12 @@ pub fn parse(bytes: &[u8]) -> Result<ClientFrame, FrameError> {
         let message = format!("the frame has {} bytes, at most {FRAME_BYTES_MAX} are allowed", bytes.len());
         return Err(refuse(ErrorCode::TooLarge, message));
     }
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        // serde would take a list for the fields in their order.
+        let error = serde_json::from_slice::<IgnoredAny>(bytes).err();
+        let message = error.map_or_else(|| "a frame is one JSON object".to_owned(), |error| error.to_string());
+        return Err(refuse(ErrorCode::InvalidFrame, message));
+    }
     let mut raw: RawFrame<'_> = serde_json::from_slice(bytes).map_err(|error| json_error(bytes, &error))?;
     let id = raw.id.take();
     raw.build(id.as_deref()).map_err(|mut error| {
@@ -145,7 +155,8 @@ pub fn parse(bytes: &[u8]) -> Result<ClientFrame, FrameError> {
     })
 }
 
-/// JSON that is no frame: say whether it is no JSON at all or a field that is off, and find the `id` if it can be had.
+/// JSON that is no frame: say whether it is no JSON at all or a field that is off and which, and find the `id` if it can be
+/// had.
 fn json_error(bytes: &[u8], error: &serde_json::Error) -> FrameError {
     #[derive(Deserialize)]
     struct IdOnly {
@@ -153,9 +164,18 @@ fn json_error(bytes: &[u8], error: &serde_json::Error) -> FrameError {
     }
     let id = serde_json::from_slice::<IdOnly>(bytes).ok().and_then(|frame| frame.id);
     let id = id.filter(|id| id.len() <= FRAME_ID_BYTES_MAX);
-    let code =
-        if error.is_data() && bytes.first() == Some(&b'{') { ErrorCode::InvalidField } else { ErrorCode::InvalidFrame };
-    FrameError { id, code, message: error.to_string() }
+    let reason: String = error.to_string().chars().take(REASON_SCALARS_MAX).collect();
+    if !error.is_data() {
+        return FrameError { id, code: ErrorCode::InvalidFrame, message: reason };
+    }
+    // Read once more, slowly, for the way to the field.
+    let field = serde_path_to_error::deserialize::<_, RawFrame<'_>>(&mut serde_json::Deserializer::from_slice(bytes));
+    let field = field.err().map(|error| error.path().to_string()).filter(|field| field != ".");
+    let message = match field {
+        Some(field) => format!("`{}`: {reason}", clip(&field)),
+        None => reason,
+    };
+    FrameError { id, code: ErrorCode::InvalidField, message }
 }
 
 fn invalid(field: &str, reason: impl std::fmt::Display) -> FrameError {
@@ -329,4 +349,60 @@ impl RawImport<'_> {
 /// The beginning of a client's text, for an error message.
 fn clip(text: &str) -> String {
     text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(frame: &str) -> (Option<String>, ErrorCode, String) {
+        let error = parse(frame.as_bytes()).expect_err("it is refused");
+        (error.id, error.code, error.message)
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_named() {
+        for (frame, says) in [
+            (r#"{"id":"7","cmd":"message.send","text":7}"#, "`text`: invalid type: integer `7`, expected a string"),
+            (r#"{"id":"7","members":["bob",7]}"#, "`members[1]`: invalid type: integer `7`"),
+            (r#" {"id":"7","seq":18446744073709551616}"#, "`seq`: invalid type: floating point"),
+            (r#"{"id":"7","import":{"line":"x"}}"#, "`import.line`: invalid type: string \"x\", expected u64"),
+        ] {
+            let (id, code, message) = refused(frame);
+            assert_eq!((id.as_deref(), code), (Some("7"), ErrorCode::InvalidField), "{frame}");
+            assert!(message.starts_with(says), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_told_apart_from_a_field_that_is_off() {
+        for frame in [
+            "",
+            "{",
+            "[]",
+            r#"["1","user.update"]"#,
+            "null",
+            "\"x\"",
+            r#"{"id":"1",}"#,
+            r#"{"text":"\ud800"}"#,
+            &"[".repeat(10_000),
+        ] {
+            assert_eq!(refused(frame).1, ErrorCode::InvalidFrame, "{frame:.20}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_repeats_little_of_what_was_sent() {
+        let long = "x".repeat(60_000);
+        for frame in [
+            format!(r#"{{"{long}":1}}"#),
+            format!(r#"{{"seq":"{long}"}}"#),
+            format!(r#"{{"id":"1","cmd":"{long}","ref":"r"}}"#),
+            format!(r#"{{"signal":"{long}"}}"#),
+            format!(r#"{{"id":"1","cmd":"user.update","ref":"r","name":"a","kind":"group","external":"{long}"}}"#),
+        ] {
+            let (_, _, message) = refused(&frame);
+            assert!(message.len() < 500, "{} bytes", message.len());
+        }
+    }
 }

@@ -3,4 +3,4 @@
 pub mod client;
 mod http;
 mod sessions;
-mod world;
+pub mod world;
