@@ -1,10 +1,15 @@
 //! A case: what is sent, what is told, and which metric counts it.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use natter_schemas::error::{CloseCode, ErrorCode};
+use tokio::time::timeout;
 
 use super::system::{HttpAnswer, System};
 use crate::raw_socket::{Seen, text};
+
+const COUNTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Cases of one kind.
 pub struct Group {
@@ -83,8 +88,9 @@ impl Case {
         if !self.told.is(&got) {
             return Err(format!("{got:?} instead of {}", self.told.shown()));
         }
-        let counted = system.counted(&metric).await - before;
-        if counted == 0 { Err(format!("not counted by {metric}")) } else { Ok(()) }
+        // A close is counted when it has been written.
+        let counted = timeout(COUNTED_WITHIN, system.risen(&metric, before)).await;
+        counted.map_err(|_| format!("not counted by {metric}"))
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::gateway::client::{Client, DEADLINE, Http};
 use crate::process::Process;
@@ -18,6 +18,7 @@ use crate::raw_socket::RawSocket;
 
 /// Of which the tenants' keys are made.
 pub const MASTER: &[u8] = b"a master secret of 32 bytes long";
+const LOOK: Duration = Duration::from_millis(20);
 /// Short, so that what takes time by its nature is over soon.
 const CONFIG: &str = "[gateway]\nreads_per_second = 20\nreads_burst = 40\nconnections_max = 1100\nrequest_seconds_max = 1\nping_seconds = 1\n\
                       [tenants]\nmaster = \"a master secret of 32 bytes long\"\n";
@@ -79,6 +80,13 @@ impl System {
         let text = String::from_utf8(shown.body.to_vec()).expect("text");
         let count = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
         count.map_or(0, |count| count.parse().expect("a count"))
+    }
+
+    /// Until a counter shows more than `before`.
+    pub async fn risen(&self, metric: &str, before: u64) {
+        while self.counted(metric).await <= before {
+            sleep(LOOK).await;
+        }
     }
 
     /// Memory that the process has of the machine.

@@ -45,7 +45,7 @@ pub fn cases() -> Vec<Case> {
         refused(
             "`alg: none` without a signature",
             |system| with(system, with_header(r#"{"alg":"none"}"#, None)),
-            "not a JWT",
+            "unknown variant `none`",
         ),
         refused(
             "`alg: RS256` signed by HMAC with a public key",
