@@ -4,6 +4,8 @@ use natter::audit::{Kind, Store};
 
 use super::world::{World, only};
 
+/// The conversation with most messages.
+const BUSIEST: &str = "SELECT argMax(conversation, seq) FROM {store}.messages";
 const TABLES: [&str; 6] = ["events", "messages", "conversations", "members", "users", "watermarks"];
 
 struct Damages {
@@ -33,16 +35,43 @@ impl Damages {
         self.sql(&format!("INSERT INTO {{store}}.{table} SELECT * FROM {{store}}.kept_{table}")).await;
     }
 
-    /// Damages a table, sees that exactly that is named, and undoes it.
+    /// Damages a table, sees that exactly that is named, and undoes it. Statements end with `;`.
     async fn check(&self, table: &str, damage: &str, expected: Option<(Kind, &str)>) {
         let damage = damage.replace("{table}", &format!("{{store}}.{table}"));
-        self.sql(&damage).await;
+        for statement in damage.split(';') {
+            self.sql(statement).await;
+        }
         let report = self.world.audit().await;
         let expected = expected.map(|(kind, place)| (Store::ClickHouse, kind, place));
         assert_eq!(only(&report), expected, "{damage}: {report}");
         self.restore(table).await;
     }
+
+    /// Some rows of a table are gone.
+    async fn without(&self, table: &str, which: &str, expected: (Kind, &str)) {
+        self.check(table, &format!("ALTER TABLE {{table}} DELETE WHERE {which} {NOW}"), Some(expected)).await;
+    }
+
+    /// Some rows of a table say something else.
+    async fn altered(&self, table: &str, change: &str, which: &str, expected: (Kind, &str)) {
+        let damage = format!("ALTER TABLE {{table}} UPDATE {change} WHERE {which} {NOW}");
+        self.check(table, &damage, Some(expected)).await;
+    }
+
+    /// There are more rows, like some that are there.
+    async fn beside(&self, table: &str, replaced: &str, which: &str, expected: (Kind, &str)) {
+        self.check(table, &copies(table, replaced, which), Some(expected)).await;
+    }
 }
+
+/// Inserts copies of some rows, with some columns replaced.
+fn copies(table: &str, replaced: &str, which: &str) -> String {
+    let rows = format!("(SELECT * FROM {{store}}.kept_{table} WHERE {which})");
+    format!("INSERT INTO {{table}} SELECT * REPLACE({replaced}) FROM {rows}")
+}
+
+/// Changes of rows are over when they are answered.
+const NOW: &str = "SETTINGS mutations_sync = 2";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_damaged_in_the_history_is_named() {
@@ -52,136 +81,68 @@ async fn whatever_is_damaged_in_the_history_is_named() {
     let last = world.audit().await.partitions[0].batches;
     let all = Damages { world };
     all.keep().await;
-    let now = "SETTINGS mutations_sync = 2";
 
     // Inserting what is there is inserting it once, by construction.
     for table in TABLES {
         all.check(table, &format!("INSERT INTO {{table}} SELECT * FROM {{store}}.kept_{table}"), None).await;
     }
-
-    let busiest = all.number("SELECT argMax(conversation, seq) FROM {store}.messages").await;
-    let of = format!("conversation = {busiest}");
-    let message = format!("messages {busiest} seq 2");
-    all.check(
-        "messages",
-        &format!("ALTER TABLE {{table}} DELETE WHERE {of} AND seq = 2 {now}"),
-        Some((Kind::Missing, &message)),
-    )
-    .await;
-    all.check(
-        "messages",
-        &format!("ALTER TABLE {{table}} UPDATE text = 'x' WHERE {of} AND seq = 2 {now}"),
-        Some((Kind::Altered, &message)),
-    )
-    .await;
-    let more = "SELECT * REPLACE(seq + 100000 AS seq) FROM {store}.kept_messages";
-    let unexpected = format!("messages {busiest} seq 100002");
-    all.check(
-        "messages",
-        &format!("INSERT INTO {{table}} {more} WHERE {of} AND seq = 2"),
-        Some((Kind::Unexpected, &unexpected)),
-    )
-    .await;
-
-    let at = format!("sequence = {}", last / 2);
-    let event = format!("events 0:{}:0", last / 2);
-    all.check(
-        "events",
-        &format!("ALTER TABLE {{table}} DELETE WHERE {at} AND idx = 0 {now}"),
-        Some((Kind::Missing, &event)),
-    )
-    .await;
-    all.check(
-        "events",
-        &format!("ALTER TABLE {{table}} UPDATE sender = 'x' WHERE {at} AND idx = 0 {now}"),
-        Some((Kind::Altered, &event)),
-    )
-    .await;
-    let more = "SELECT * REPLACE(toUInt32(60000) AS idx) FROM {store}.kept_events";
-    let unexpected = format!("events 0:{}:60000", last / 2);
-    all.check(
-        "events",
-        &format!("INSERT INTO {{table}} {more} WHERE {at} AND idx = 0"),
-        Some((Kind::Unexpected, &unexpected)),
-    )
-    .await;
-
-    let place = format!("conversations {busiest} head");
-    let head = format!("{of} AND aspect = 'head'");
-    all.check(
-        "conversations",
-        &format!("ALTER TABLE {{table}} DELETE WHERE {head} {now}"),
-        Some((Kind::Missing, &place)),
-    )
-    .await;
-    all.check(
-        "conversations",
-        &format!("ALTER TABLE {{table}} UPDATE value = 0 WHERE {head} {now}"),
-        Some((Kind::Altered, &place)),
-    )
-    .await;
-    // The newest row has gone, and the one before it is there again.
-    all.check(
-        "conversations",
-        &format!("ALTER TABLE {{table}} UPDATE value = value - 1, at = at - 1 WHERE {head} {now}"),
-        Some((Kind::Altered, &place)),
-    )
-    .await;
-
-    let place = format!("members {busiest} ada cursor");
-    let cursor = format!("{of} AND user = 'ada' AND aspect = 'cursor'");
-    all.check("members", &format!("ALTER TABLE {{table}} DELETE WHERE {cursor} {now}"), Some((Kind::Missing, &place)))
-        .await;
-    all.check(
-        "members",
-        &format!("ALTER TABLE {{table}} UPDATE read_seq = 7777 WHERE {cursor} {now}"),
-        Some((Kind::Altered, &place)),
-    )
-    .await;
-    let more = "SELECT * REPLACE('nobody' AS user) FROM {store}.kept_members";
-    let unexpected = format!("members {busiest} nobody cursor");
-    all.check(
-        "members",
-        &format!("INSERT INTO {{table}} {more} WHERE {cursor}"),
-        Some((Kind::Unexpected, &unexpected)),
-    )
-    .await;
-
-    all.check(
-        "users",
-        &format!("ALTER TABLE {{table}} UPDATE name = 'x' WHERE user = 'ada' {now}"),
-        Some((Kind::Altered, "users demo ada")),
-    )
-    .await;
-    all.check(
-        "users",
-        &format!("ALTER TABLE {{table}} DELETE WHERE user = 'ada' {now}"),
-        Some((Kind::Missing, "users demo ada")),
-    )
-    .await;
-
-    // Newer than the watermark, and nothing that the log says.
-    let future = "SELECT * REPLACE(version + (100000 * 131072) AS version) FROM {store}.kept_members";
-    all.check("members", &format!("INSERT INTO {{table}} {future} WHERE {cursor}"), Some((Kind::Unexpected, &place)))
-        .await;
-
+    messages_and_events(&all, last).await;
+    current_rows(&all).await;
     watermarks(&all, last).await;
+}
+
+async fn messages_and_events(all: &Damages, last: u64) {
+    let busiest = all.number(BUSIEST).await;
+    let second = format!("conversation = {busiest} AND seq = 2");
+    let message = format!("messages {busiest} seq 2");
+    all.without("messages", &second, (Kind::Missing, &message)).await;
+    all.altered("messages", "text = 'x'", &second, (Kind::Altered, &message)).await;
+    let more = format!("messages {busiest} seq 100002");
+    all.beside("messages", "seq + 100000 AS seq", &second, (Kind::Unexpected, &more)).await;
+
+    let first = format!("sequence = {} AND idx = 0", last / 2);
+    let event = format!("events 0:{}:0", last / 2);
+    all.without("events", &first, (Kind::Missing, &event)).await;
+    all.altered("events", "sender = 'x'", &first, (Kind::Altered, &event)).await;
+    let more = format!("events 0:{}:60000", last / 2);
+    all.beside("events", "toUInt32(60000) AS idx", &first, (Kind::Unexpected, &more)).await;
+}
+
+/// Rows that replace each other.
+async fn current_rows(all: &Damages) {
+    let busiest = all.number(BUSIEST).await;
+    let head = format!("conversation = {busiest} AND aspect = 'head'");
+    let place = format!("conversations {busiest} head");
+    all.without("conversations", &head, (Kind::Missing, &place)).await;
+    all.altered("conversations", "value = 0", &head, (Kind::Altered, &place)).await;
+    // The newest row has gone, and an older one is there again.
+    let older = copies("conversations", "version - 1 AS version", &head);
+    let older = format!("ALTER TABLE {{table}} DELETE WHERE {head} {NOW};{older}");
+    all.check("conversations", &older, Some((Kind::Missing, &place))).await;
+
+    let cursor = format!("conversation = {busiest} AND user = 'ada' AND aspect = 'cursor'");
+    let place = format!("members {busiest} ada cursor");
+    all.without("members", &cursor, (Kind::Missing, &place)).await;
+    all.altered("members", "read_seq = 7777", &cursor, (Kind::Altered, &place)).await;
+    let more = format!("members {busiest} nobody cursor");
+    all.beside("members", "'nobody' AS user", &cursor, (Kind::Unexpected, &more)).await;
+    // Newer than the watermark, and nothing that the log says.
+    let future = "version + (100000 * 131072) AS version";
+    all.beside("members", future, &cursor, (Kind::Unexpected, &place)).await;
+
+    all.altered("users", "name = 'x'", "user = 'ada'", (Kind::Altered, "users demo ada")).await;
+    all.without("users", "user = 'ada'", (Kind::Missing, "users demo ada")).await;
 }
 
 async fn watermarks(all: &Damages, last: u64) {
     let place = "the history of partition 0";
-    let now = "SETTINGS mutations_sync = 2";
-    let row = "FROM {store}.kept_events WHERE command = 'batch' AND sequence = 1";
-    let ahead = format!("INSERT INTO {{table}} SELECT * REPLACE(toUInt64({}) AS sequence) {row}", last + 3);
-    all.check("events", &ahead, Some((Kind::Ahead, place))).await;
-    let behind = format!("ALTER TABLE {{table}} DELETE WHERE command = 'batch' AND sequence = {} {now}", last / 2);
-    all.check("events", &behind, Some((Kind::Behind, place))).await;
-    let noted = format!("ALTER TABLE {{table}} UPDATE checked = {} WHERE 1 {now}", last + 4);
-    all.check("watermarks", &noted, Some((Kind::Behind, place))).await;
-    let foreign = format!("ALTER TABLE {{table}} UPDATE log = '{}' WHERE command = 'batch' {now}", "7".repeat(32));
-    all.check("events", &foreign, Some((Kind::Foreign, place))).await;
+    let batch = "command = 'batch'";
+    let further = format!("toUInt64({}) AS sequence", last + 3);
+    all.beside("events", &further, &format!("{batch} AND sequence = 1"), (Kind::Ahead, place)).await;
+    all.without("events", &format!("{batch} AND sequence = {}", last / 2), (Kind::Behind, place)).await;
+    all.altered("watermarks", &format!("checked = {}", last + 4), "1", (Kind::Behind, place)).await;
+    all.altered("events", &format!("log = '{}'", "7".repeat(32)), batch, (Kind::Foreign, place)).await;
     // Less than the log has, and said so: it is behind, and no difference.
-    let less = format!("ALTER TABLE {{table}} DELETE WHERE sequence > {} {now}", last - 5);
     all.sql("TRUNCATE TABLE {store}.watermarks").await;
-    all.check("events", &less, None).await;
+    all.check("events", &format!("ALTER TABLE {{table}} DELETE WHERE sequence > {} {NOW}", last - 5), None).await;
 }
