@@ -94,9 +94,9 @@ async fn serve(gateway: &Gateway, stream: TcpStream, router: Router, place: Plac
     let application = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
-        busy.set(true);
+        busy.begin();
         let done = busy.clone();
-        application.call(request).inspect(move |_| done.set(false))
+        application.call(request).inspect(move |_| done.end())
     });
     // The guard holds the limits; these are the same.
     let connection = Builder::new()

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
@@ -23,18 +24,32 @@ const CHUNK_BYTES: usize = 4096;
 /// answer may be lost with it.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Whether a handler is at work on this connection's request: then it is not the client who keeps the other waiting.
+/// Whether a handler is at work on this connection's request: then it is not the client who keeps the other waiting, and the
+/// next request waits.
 #[derive(Debug, Clone, Default)]
-pub struct Busy(Arc<AtomicBool>);
+pub struct Busy(Arc<AtWork>);
+
+#[derive(Debug, Default)]
+struct AtWork {
+    is: AtomicBool,
+    /// The connection, which has left the next request where it is.
+    waits: AtomicWaker,
+}
 
 impl Busy {
-    /// A handler begins, or has ended.
-    pub fn set(&self, busy: bool) {
-        self.0.store(busy, Ordering::Release);
+    /// A handler begins.
+    pub fn begin(&self) {
+        self.0.is.store(true, Ordering::Release);
+    }
+
+    /// It has ended.
+    pub fn end(&self) {
+        self.0.is.store(false, Ordering::Release);
+        self.0.waits.wake();
     }
 
     fn is(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.is.load(Ordering::Acquire)
     }
 }
 
@@ -152,9 +167,13 @@ impl Guarded {
 
     /// Reads a piece of a head. `false`: there is nothing more, or the connection is at its end.
     fn poll_arrive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.arrived.len() > HEAD_BYTES_MAX {
-            // Not before the handler is done; it wakes this task.
-            return Poll::Pending;
+        let busy = self.busy.is();
+        if busy {
+            // Whatever stands behind the request is looked at when its handler has ended.
+            self.busy.0.waits.register(cx.waker());
+            if self.arrived.len() > HEAD_BYTES_MAX {
+                return Poll::Pending;
+            }
         }
         let mut chunk = [0; CHUNK_BYTES];
         let mut chunk = ReadBuf::new(&mut chunk);
@@ -162,7 +181,7 @@ impl Guarded {
             self.arrived.extend_from_slice(chunk.filled());
             return Poll::Ready(Ok(!chunk.filled().is_empty()));
         }
-        if self.busy.is() {
+        if busy {
             return Poll::Pending;
         }
         let patience = self.patience;
@@ -315,5 +334,68 @@ fn poll_discard(stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result
         if chunk.filled().is_empty() {
             return Poll::Ready(Ok(()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::server::conn::http1::Builder;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// Serves one connection, each request by a handler that takes its time, to its end.
+    async fn serve(listener: TcpListener) {
+        let (stream, _) = listener.accept().await.unwrap();
+        let busy = Busy::default();
+        let stream = Guarded::new(stream, Duration::from_secs(60), busy.clone());
+        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+            busy.begin();
+            let busy = busy.clone();
+            async move {
+                for _ in 0..10 {
+                    yield_now().await;
+                }
+                busy.end();
+                Ok::<_, Infallible>(Response::new(format!("<{}>", request.uri().path())))
+            }
+        });
+        Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+    }
+
+    async fn answers(requests: &[u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let serving = tokio::spawn(serve(listener));
+        client.write_all(requests).await.unwrap();
+        let mut answered = String::new();
+        client.read_to_string(&mut answered).await.unwrap();
+        serving.await.unwrap();
+        answered
+    }
+
+    #[tokio::test]
+    async fn requests_in_one_write_are_answered_one_after_the_other() {
+        let with_body = "POST /first HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody";
+        let last = "GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let many = "GET /more HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+        let answered = answers(format!("{with_body}{many}{last}").as_bytes()).await;
+        assert_eq!(answered.matches("HTTP/1.1 200").count(), 1002);
+        assert!(answered.find("</first>") < answered.find("</more>") && answered.ends_with("</last>"));
+    }
+
+    #[tokio::test]
+    async fn what_is_malformed_behind_a_request_is_told_after_its_answer() {
+        let answered = answers(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\nHost: x\n\n").await;
+        let (first, then) = answered.split_once("</first>").expect("the first is answered");
+        assert!(first.starts_with("HTTP/1.1 200") && then.starts_with("HTTP/1.1 400"), "{answered}");
+        assert!(then.contains("a line does not end in CR LF"), "{answered}");
     }
 }
