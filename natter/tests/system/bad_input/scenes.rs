@@ -124,7 +124,12 @@ async fn crowd(system: &System) -> Got {
     if said == 0 { Got::Cut } else { Got::Other(format!("{said} bytes were said")) }
 }
 
+/// Connections that are open while nothing much happens.
+const FEW: u64 = 32;
+
 async fn one_too_many(system: &System) -> Got {
+    // The crowds of other scenes have gone, so that few are turned away, and each of them is told.
+    system.fallen("natter_gateway_connections", FEW).await;
     // Some places are taken by the bystander: these are more than the rest.
     let crowd = connections(system, CONNECTIONS_MAX).await;
     let told = system.request(b"").await.into();

@@ -89,6 +89,13 @@ impl System {
         }
     }
 
+    /// Until a gauge shows no more than `few`.
+    pub async fn fallen(&self, metric: &str, few: u64) {
+        while self.counted(metric).await > few {
+            sleep(LOOK).await;
+        }
+    }
+
     /// Memory that the process has of the machine.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).expect("it runs");
