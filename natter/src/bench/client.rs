@@ -99,6 +99,14 @@ impl Client {
     /// # Errors
     /// The connection has ended.
     pub async fn read(&mut self, mut each: impl FnMut(&[u8])) -> Result<u64, End> {
+        if !self.carry.is_empty() {
+            // The first frame may have come together with the handshake's answer.
+            let carried = std::mem::take(&mut self.carry);
+            let frames = self.take_apart(&carried, &mut each)?;
+            if frames > 0 {
+                return Ok(frames);
+            }
+        }
         let polled =
             |context: &mut Context<'_>| SCRATCH.with_borrow_mut(|scratch| self.poll_read(context, scratch, &mut each));
         let frames = poll_fn(polled).await?;
