@@ -255,3 +255,30 @@ impl Line {
         Ok(sent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_frame_that_comes_with_the_handshakes_answer_is_heard() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            let mut answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec();
+            wire::server_text(&mut answer, br#"{"event":"session.opened"}"#);
+            stream.write_all(&answer).await.unwrap();
+            stream
+        };
+        let (client, _open) = tokio::join!(Client::connect(address, "token"), serving);
+        client.unwrap();
+    }
+}
