@@ -13,10 +13,12 @@ use natter_schemas::names::UserId;
 use tokio::time::{Duration, timeout};
 
 use crate::bench::{self, Bench};
-use crate::cli::{Audit, AuditedView, Doctor, Health, Import, LogCat, Policy, PolicyOf, Sizes, Token};
+use crate::cli::{
+    self, Audit, AuditedView, Configured, Doctor, Health, Import, LogCat, Policy, PolicyOf, Sizes, Token,
+};
 use crate::doctor::Verdict;
 use crate::running::Running;
-use crate::{audit, connect, doctor, import, policy, sizes, tenants};
+use crate::{audit, connect, doctor, import, policy, roles, sizes, tenants};
 
 /// A token outlives the longest import.
 const IMPORT_TOKEN_TTL: Duration = Duration::from_hours(7 * 24);
@@ -41,6 +43,16 @@ pub fn token(args: &Token) -> anyhow::Result<()> {
     let keys = connect::tenant_keys(&section)?;
     say(&tenants::token(&keys, &args.tenant, &args.user, args.name.clone(), args.ttl, args.service)?);
     Ok(())
+}
+
+/// Makes streams, buckets and tables, and tries whether objects can be written.
+///
+/// # Errors
+/// A backend is away, belongs to another system, or gives back something else than it was given.
+pub async fn setup(args: &Configured) -> anyhow::Result<()> {
+    let config = cli::config(args.config.as_deref())?;
+    roles::setup(&config).await?;
+    connect::objects(&config)?.verify().await.context("cannot use the bucket")
 }
 
 /// Imports a file and prints what became of it. Refused lines are listed on standard error.

@@ -8,7 +8,7 @@ use natter::audit::CannotLook;
 use natter::backends::backend_exec;
 use natter::cli::{self, Cli, Command};
 use natter::config::ConfigError;
-use natter::{answers, engine, open_files, roles, service, soak, telemetry, up};
+use natter::{answers, engine, open_files, service, soak, telemetry, up};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -66,7 +66,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(args) => service::gateway(&cli::config(args.config.as_deref())?).await?,
         Command::Processor(args) => service::processor(&cli::config(args.config.as_deref())?).await?,
         Command::Projector(args) => service::projector(&cli::config(args.config.as_deref())?).await?,
-        Command::Setup(args) => roles::setup(&cli::config(args.config.as_deref())?).await?,
+        Command::Setup(args) => answers::setup(&args).await?,
         Command::Token(args) => answers::token(&args)?,
         Command::Import(args) => answers::import(args).await?,
         Command::Log(cli::Log::Cat(args)) => answers::log_cat(&args).await?,

@@ -74,21 +74,31 @@ impl Objects {
         Self { client: Client::from_conf(sdk), bucket: config.bucket.clone() }
     }
 
-    /// Makes the bucket where it is missing, and checks that an object can be written and read back.
+    /// Makes the bucket where it is missing, and then checks that it can be used.
     ///
     /// # Errors
-    /// Transient, with the service's words.
+    /// Transient, with the service's words; corrupt as [`Objects::verify`] says.
     pub async fn make(&self) -> Result<(), ViewError> {
-        if self.check().await.is_err() {
-            let made = self.client.create_bucket().bucket(&self.bucket).send().await;
-            if let Err(error) = made
-                && !error
-                    .as_service_error()
-                    .is_some_and(|e| e.is_bucket_already_owned_by_you() || e.is_bucket_already_exists())
-            {
-                return Err(self.failed("making", &error));
-            }
+        if self.check().await.is_ok() {
+            return Ok(());
         }
+        let made = self.client.create_bucket().bucket(&self.bucket).send().await;
+        if let Err(error) = made
+            && !error
+                .as_service_error()
+                .is_some_and(|e| e.is_bucket_already_owned_by_you() || e.is_bucket_already_exists())
+        {
+            return Err(self.failed("making", &error));
+        }
+        self.verify().await
+    }
+
+    /// Checks that an object can be written and read back. A server that was killed may take a quarter of a minute for its
+    /// first write.
+    ///
+    /// # Errors
+    /// Transient, with the service's words; corrupt: it gives back other bytes than it was given.
+    pub async fn verify(&self) -> Result<(), ViewError> {
         let put =
             self.client.put_object().bucket(&self.bucket).key(CHECK_KEY).body(ByteStream::from_static(CHECK_BYTES));
         put.send().await.map_err(|error| self.failed("writing to", &error))?;

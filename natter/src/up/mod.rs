@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures_util::FutureExt as _;
 use futures_util::future::{select_all, try_join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
 use natter_gateway::Readiness;
@@ -22,7 +23,7 @@ use crate::backends::{self, Backend, Backends, Endpoints, Status};
 use crate::config::{Config, Secret};
 use crate::readiness::{self, Dependencies};
 use crate::running::{Running, forget};
-use crate::{cli, private_http, roles, stop, telemetry, tenants};
+use crate::{cli, connect, private_http, roles, stop, telemetry, tenants};
 
 use self::table::Table;
 use self::work::Work;
@@ -119,6 +120,7 @@ impl System {
         try_join_all(Backend::ALL.map(|backend| self.backend_ready(backend))).await?;
         let config = self.effective_config()?;
         roles::setup(&config).await?;
+        self.try_objects(&config)?;
         let (work, dependencies) = Box::pin(self.start_roles(&config, listener)).await?;
         wait_until_ready(&dependencies, self.backends.folder().path()).await?;
         tokio::spawn(private_http::serve(private, metrics, dependencies, self.shutdown.clone()));
@@ -132,6 +134,18 @@ impl System {
             print_line(&Table::new(self, &running, &config.tenants)?.to_string());
         }
         Ok(work)
+    }
+
+    /// Whether objects can be written is tried beside the start: chat does not wait for that, and it may take its time.
+    fn try_objects(&self, config: &Config) -> anyhow::Result<()> {
+        let (objects, stopped) = (connect::objects(config)?, self.shutdown.clone());
+        tokio::spawn(async move {
+            let tried = stopped.run_until_cancelled(objects.verify().boxed()).await;
+            if let Some(Err(error)) = tried {
+                tracing::warn!(%error, "objects cannot be written");
+            }
+        });
+        Ok(())
     }
 
     async fn backend_ready(&self, backend: Backend) -> anyhow::Result<()> {

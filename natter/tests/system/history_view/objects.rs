@@ -23,6 +23,7 @@ async fn the_bucket_is_made_once_and_checked() {
     assert_eq!((one, two), (Ok(()), Ok(())));
     objects.check().await.unwrap();
     objects.make().await.unwrap();
+    objects.verify().await.unwrap();
     let buckets = s3.client().list_buckets().send().await.unwrap();
     assert_eq!(buckets.buckets().iter().filter(|bucket| bucket.name() == Some(&s3.bucket)).count(), 1);
 
