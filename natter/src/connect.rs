@@ -47,6 +47,17 @@ pub async fn redis(config: &Config) -> anyhow::Result<Redis> {
     Redis::connect(url).await.context("cannot use redis")
 }
 
+/// Deletes every key of Redis: for those who prove that the views come back.
+///
+/// # Errors
+/// Redis is away, or its user may not.
+pub async fn flush_redis(config: &Config) -> anyhow::Result<()> {
+    let url = given(config.redis.url.as_ref().map(Secret::expose), "redis.url")?;
+    let client = redis::Client::open(url).context("not a redis url")?;
+    let mut connection = client.get_multiplexed_async_connection().await.context("redis does not answer")?;
+    redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.context("redis refuses")
+}
+
 /// The history. Nothing is asked yet.
 ///
 /// # Errors

@@ -144,6 +144,11 @@ impl Audit {
         Ok(report)
     }
 
+    /// Whether everything that stands in `CMD` now is decided and shown within this time.
+    pub(crate) async fn is_shown(&self, within: Duration) -> anyhow::Result<bool> {
+        Ok(self.await_views(within).await?.total == 0)
+    }
+
     /// Waits until everything that stands in `CMD` now is decided and shown; names what is not in time.
     async fn await_views(&self, within: Duration) -> anyhow::Result<Differences> {
         let deadline = Instant::now() + within;

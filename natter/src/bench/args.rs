@@ -20,6 +20,8 @@ pub enum Bench {
     Connect(Connect),
     /// Pages of a long history, newest and deep, while others write.
     History(History),
+    /// Starts: with an empty log and a long one, after a kill, and after the Redis views are lost; on a system of its own.
+    Start(Start),
     /// Publisher, decision, outcome: without sockets, in this process, on servers of its own.
     Pipeline(Pipeline),
 }
@@ -166,6 +168,17 @@ pub struct History {
     /// Messages of a page.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=200))]
     pub limit: u64,
+}
+
+/// `natter bench start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Messages of the long log.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub messages: u64,
+    /// Print the report as one JSON line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `natter bench pipeline`.

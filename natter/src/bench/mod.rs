@@ -22,6 +22,7 @@ mod report;
 mod room;
 mod scrape;
 mod sockets;
+mod start;
 mod system;
 mod traffic;
 mod wire;
@@ -43,6 +44,7 @@ pub async fn bench(args: &Bench) -> anyhow::Result<String> {
         Bench::Idle(args) => shown(&idle::idle(args).await?, args.against.json),
         Bench::Connect(args) => shown(&connect::connect(args).await?, args.against.json),
         Bench::History(args) => shown(&history::history(args).await?, args.against.json),
+        Bench::Start(args) => shown(&start::start(args).await?, args.json),
         Bench::Pipeline(args) => shown(&pipeline::pipeline(args).await?, args.json),
     }
 }

@@ -76,6 +76,11 @@ impl Usage {
         Spent { cpu_seconds: self.0.iter().map(spent).collect(), seconds }
     }
 
+    /// Resident memory of each, in MiB.
+    pub fn resident_mib(&self) -> Vec<(String, u64)> {
+        self.0.iter().map(|(name, cost)| (name.clone(), cost.resident_bytes >> 20)).collect()
+    }
+
     /// Resident memory of a process.
     pub fn resident_bytes(&self, name: &str) -> u64 {
         self.0.get(name).map_or(0, |cost| cost.resident_bytes)

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use natter_schemas::random::Random;
 use rustix::process::Signal;
 use tokio::sync::{Mutex, watch};
@@ -19,6 +18,7 @@ use super::proxy::Link;
 use super::schedule::{Fault, Step};
 use super::system::System;
 use crate::backends::Backend;
+use crate::connect;
 
 /// A file that fills the disk of NATS.
 const BALLAST: &str = "ballast";
@@ -109,7 +109,7 @@ impl Player {
             Fault::Flush => {
                 let system = Arc::clone(&self.system);
                 lasting.spawn(async move {
-                    if let Err(error) = flush(&system).await {
+                    if let Err(error) = connect::flush_redis(system.config()).await {
                         tracing::warn!(error = format!("{error:#}"), "redis was not flushed");
                     }
                 });
@@ -181,13 +181,6 @@ fn grace(part: Part) -> Duration {
         Part::Backend(Backend::S3) => Duration::from_millis(500),
         Part::Backend(_) => Duration::from_secs(10),
     }
-}
-
-async fn flush(system: &System) -> anyhow::Result<()> {
-    let url = system.config().redis.url.as_ref().context("no redis")?;
-    let client = redis::Client::open(url.expose()).context("not a redis url")?;
-    let mut connection = client.get_multiplexed_async_connection().await.context("redis does not answer")?;
-    redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.context("redis refuses")
 }
 
 fn write_until_full(path: &Path) -> std::io::Result<()> {

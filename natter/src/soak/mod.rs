@@ -34,6 +34,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 pub use self::args::Soak;
+pub(crate) use self::process::signal;
 
 use self::parts::Shape;
 use self::results::Results;

@@ -114,6 +114,36 @@ async fn connect(system: &Process) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn starts_are_measured_one_after_another() {
+    let outer = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_natter"))
+        .args(["bench", "start", "--messages", "1500", "--json"])
+        .current_dir(outer.path())
+        .env("TMPDIR", outer.path())
+        .output();
+    let output = output.await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let runs: Vec<_> =
+        report["runs"].as_array().unwrap().iter().map(|run| (&run["after"], count(&run["messages"]))).collect();
+    let wanted = [
+        ("SIGTERM", 2),
+        ("SIGTERM", 1503),
+        ("SIGKILL", 1504),
+        ("FLUSHALL while it runs", 1505),
+        ("FLUSHALL and SIGKILL", 1506),
+    ];
+    let wanted: Vec<_> = wanted.map(|(after, messages)| (Value::from(after), messages)).into();
+    assert_eq!(runs, wanted.iter().map(|(after, messages)| (after, *messages)).collect::<Vec<_>>());
+    for run in report["runs"].as_array().unwrap() {
+        let [answer, views] = ["first_answer_seconds", "views_seconds"].map(|key| run[key].as_f64().unwrap());
+        assert!(run["ready_seconds"].as_f64().is_none_or(|ready| ready <= answer) && answer <= views, "{run}");
+    }
+    // Servers and data are gone.
+    assert_eq!(std::fs::read_dir(outer.path()).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_pipeline_counts_right() {
     let outer = tempfile::tempdir().unwrap();
     let args = ["--gateways", "2", "--partitions", "2", "--projections", "on", "--bare", "--conversations", "8"];
