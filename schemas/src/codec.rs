@@ -11,7 +11,7 @@
 //! The version rises when the frame above changes; variants inside are append-only (golden bytes in the tests).
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::command::Command;
 use crate::id::IdState;
@@ -48,18 +48,30 @@ pub enum CodecError {
     },
 }
 
+/// Nearly every record is shorter.
+const RECORD_BYTES_USUAL: usize = 256;
+
 /// `value` in the log's encoding.
 pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
-    bincode::encode_to_vec(value, CONFIG).expect("encoding to memory cannot fail")
+    let mut bytes = Vec::with_capacity(RECORD_BYTES_USUAL);
+    encode_into(&mut bytes, value);
+    bytes
+}
+
+/// Appends `value`. In one pass: `encode_to_vec` encodes all twice, the first time to learn the size.
+fn encode_into<T: Encode>(bytes: &mut Vec<u8>, value: &T) {
+    bincode::encode_into_std_write(value, bytes, CONFIG).expect("encoding to memory cannot fail");
 }
 
 /// The value in `bytes`, which must hold nothing else.
 ///
 /// # Errors
 /// [`CodecError::Malformed`] naming `what`.
-pub fn decode<T: Decode<()>>(what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
+pub fn decode<'a, T: BorrowDecode<'a, ()>>(what: &'static str, bytes: &'a [u8]) -> Result<T, CodecError> {
     let malformed = |reason: String| CodecError::Malformed { what, reason };
-    let (value, read) = bincode::decode_from_slice(bytes, CONFIG).map_err(|error| malformed(error.to_string()))?;
+    // Borrowed on the way only: names are copied once, into their own memory.
+    let (value, read) =
+        bincode::borrow_decode_from_slice(bytes, CONFIG).map_err(|error| malformed(error.to_string()))?;
     if read == bytes.len() { Ok(value) } else { Err(malformed(format!("{} bytes left over", bytes.len() - read))) }
 }
 
@@ -208,10 +220,15 @@ pub struct OutcomeBatchWriter {
 }
 
 impl OutcomeBatchWriter {
+    /// Makes room for so many bytes of outcomes more, where they are known to come.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.records.reserve(bytes);
+    }
+
     /// Appends an outcome and notes whom it concerns: the conversation of its event and users by hash.
     pub fn push(&mut self, outcome: &Outcome, touched: &Touched) {
         self.records.extend_from_slice(&touched.conversation.unwrap_or(0).to_le_bytes());
-        push_record(&mut self.records, &encode(outcome));
+        push_encoded(&mut self.records, outcome);
         self.conversations.extend(touched.conversation);
         self.users.extend_from_slice(&touched.users);
     }
@@ -328,9 +345,21 @@ fn unframe(bytes: &[u8]) -> Result<(&[u8], &[u8]), CodecError> {
 }
 
 fn push_record(bytes: &mut Vec<u8>, record: &[u8]) {
-    let length = u32::try_from(record.len()).expect("a record is smaller than a JetStream message");
-    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&record_length(record.len()));
     bytes.extend_from_slice(record);
+}
+
+/// Appends a record that is not encoded yet; its length is filled in when it is known.
+fn push_encoded<T: Encode>(bytes: &mut Vec<u8>, record: &T) {
+    let at = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    encode_into(bytes, record);
+    let length = record_length(bytes.len() - at - 4);
+    bytes[at..at + 4].copy_from_slice(&length);
+}
+
+fn record_length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).expect("a record is smaller than a JetStream message").to_le_bytes()
 }
 
 fn take_record<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], CodecError> {

@@ -97,13 +97,14 @@ impl<S: Surroundings> Decider<S> {
         behind: &[StoredCommands],
         round: &mut Round,
     ) -> Result<(), Halt> {
-        let StoredCommands { sequence, stored_ms, publisher, number, .. } = batch;
+        let StoredCommands { sequence, stored_ms, publisher, number, bytes, .. } = batch;
         if sequence != self.commands + 1 {
             return Err(Halt::Corrupt(format!("command batch {sequence} follows {}", self.commands)));
         }
         let log_ms = log_time(self.log_ms, stored_ms);
         self.ids.advance(stored_ms);
         let records = u32::try_from(batch.commands.len()).unwrap_or(u32::MAX);
+        round.draft.reserve(batch.commands.len(), bytes);
         let mut commands = batch.commands.into_iter();
         let mut index = 0;
         while let Some(record) = commands.next() {

@@ -9,6 +9,9 @@ use natter_schemas::policy::PolicyHash;
 
 use crate::telemetry::Tally;
 
+/// What nearly every outcome adds to its command.
+const DECISION_BYTES_USUAL: usize = 48;
+
 /// An outcome batch, ready to be stored.
 #[derive(Debug, Clone)]
 pub struct OutcomeMessage {
@@ -48,6 +51,11 @@ impl Draft {
         });
         // An outcome batch has fewer outcomes than there are numbers, and each names one policy.
         Some(u16::try_from(index).expect("a batch has at most 64,000 outcomes"))
+    }
+
+    /// Makes room for outcomes of so many bytes of commands.
+    pub(super) fn reserve(&mut self, commands: usize, bytes: usize) {
+        self.writer.reserve(bytes + commands * DECISION_BYTES_USUAL);
     }
 
     pub(super) fn push(&mut self, outcome: &Outcome) {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Encode};
 use natter_schemas::codec::{self, CodecError, CommandBatch, OutcomeBatch};
 use natter_schemas::event::placed;
 
@@ -67,7 +67,7 @@ fn every_variant_is_written_and_read_as_it_always_was() {
 }
 
 /// Whatever a value is, its own bytes and nothing shorter or longer decode to it.
-fn check<T: Decode<()> + Encode + PartialEq + Debug>(value: &T, bytes: &[u8]) {
+fn check<T: for<'a> BorrowDecode<'a, ()> + Encode + PartialEq + Debug>(value: &T, bytes: &[u8]) {
     assert_eq!(codec::decode::<T>("golden value", bytes).as_ref(), Ok(value));
     for end in 0..bytes.len() {
         assert!(codec::decode::<T>("prefix", &bytes[..end]).is_err(), "{end} of {} bytes of {value:?}", bytes.len());
