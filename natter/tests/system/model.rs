@@ -175,7 +175,7 @@ impl Model {
             seq,
         };
         let refs = self.refs.entry((tenant.clone(), sender.clone(), scope)).or_default();
-        refs.0.push(RefEntry { reference: at.command.reference.clone(), answered });
+        refs.extend([RefEntry { reference: at.command.reference.clone(), answered }]);
     }
 }
 

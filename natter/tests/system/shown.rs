@@ -193,7 +193,7 @@ async fn assert_facts(redis: &Redis, generator: &Generator, log: &LogId) {
 fn assert_same_refs(found: &Refs, whole: &Refs, log_ms: u64) {
     for log_ms in [log_ms, log_ms + 60_000, log_ms + 200_000] {
         assert_eq!(found.recent(log_ms), whole.recent(log_ms));
-        for entry in &whole.0 {
+        for entry in whole.iter() {
             assert_eq!(found.find(&entry.reference, log_ms), whole.find(&entry.reference, log_ms));
         }
     }

@@ -107,7 +107,7 @@ impl<'a> Remembered<'a> {
 
 fn is_full(refs: &Refs, log_ms: u64) -> bool {
     // Nearly every list is short, and counting touches memory that is far away.
-    refs.0.len() >= REFS_RECENT_MAX && refs.recent(log_ms) >= REFS_RECENT_MAX
+    refs.len() >= REFS_RECENT_MAX && refs.recent(log_ms) >= REFS_RECENT_MAX
 }
 
 /// The conversation in an address fact.

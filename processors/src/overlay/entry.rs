@@ -45,7 +45,7 @@ pub(super) struct LongRefs {
 impl Value {
     pub(super) fn known(fact: Option<Fact>) -> Self {
         match fact {
-            Some(Fact::Refs(refs)) if refs.0.len() > SEARCHED => Self::Long(Box::new(LongRefs::of(refs))),
+            Some(Fact::Refs(refs)) if refs.len() > SEARCHED => Self::Long(Box::new(LongRefs::of(refs))),
             fact => Self::Known(fact),
         }
     }
@@ -53,7 +53,7 @@ impl Value {
 
 impl LongRefs {
     fn of(refs: Refs) -> Self {
-        let hashes = refs.0.iter().map(|entry| hash(&entry.reference)).collect();
+        let hashes = refs.iter().map(|entry| hash(&entry.reference)).collect();
         Self { fact: Fact::Refs(refs), hashes }
     }
 
@@ -68,8 +68,8 @@ impl LongRefs {
         let Fact::Refs(refs) = &mut self.fact else { return };
         self.hashes.insert(hash(&entry.reference));
         refs.push(entry);
-        if self.hashes.len() > 2 * refs.0.len() + SEARCHED {
-            self.hashes = refs.0.iter().map(|entry| hash(&entry.reference)).collect();
+        if self.hashes.len() > 2 * refs.len() + SEARCHED {
+            self.hashes = refs.iter().map(|entry| hash(&entry.reference)).collect();
         }
     }
 }
@@ -89,9 +89,9 @@ impl Entry {
 
     pub(super) fn weight(&self) -> usize {
         1 + match &self.value {
-            Value::Known(Some(Fact::Refs(refs))) => refs.0.len(),
+            Value::Known(Some(Fact::Refs(refs))) => refs.len(),
             Value::Known(_) => 0,
-            Value::Long(long) => long.refs().0.len(),
+            Value::Long(long) => long.refs().len(),
             Value::Later(refs) => refs.len(),
         }
     }
@@ -123,7 +123,7 @@ impl Entry {
                 let known = fact.get_or_insert_with(|| Fact::Refs(Refs::default()));
                 let Fact::Refs(refs) = known else { return };
                 refs.push(entry);
-                if refs.0.len() > SEARCHED {
+                if refs.len() > SEARCHED {
                     self.value = Value::known(fact.take());
                 }
             }

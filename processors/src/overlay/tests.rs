@@ -1,6 +1,6 @@
 //! What an overlay knows, and what it only seems to know.
 
-use natter_projections::facts::{RefEntry, Refs, Role};
+use natter_projections::facts::{RefEntry, Role};
 use natter_schemas::command::{Address, Body, Command, Origin, Visibility};
 use natter_schemas::id::MessageId;
 use natter_schemas::names::{MessageText, Tenant, UserId};
@@ -61,7 +61,7 @@ fn loaded_refs(sequences: std::ops::RangeInclusive<u64>) -> Fact {
             seq: None,
         },
     };
-    Fact::Refs(Refs(sequences.map(entry).collect()))
+    Fact::Refs(sequences.map(entry).collect())
 }
 
 fn remembers(overlay: &Overlay, sequence: u64) -> bool {
@@ -108,7 +108,7 @@ fn later_refs_follow_those_of_a_view_that_has_some_of_them_too() {
     }
     assert!(!remembers(&overlay, 61));
     let Some(Fact::Refs(refs)) = overlay.fact(&refs_key()) else { panic!("refs") };
-    assert_eq!(refs.0.len(), 60);
+    assert_eq!(refs.len(), 60);
 }
 
 #[test]

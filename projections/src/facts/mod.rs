@@ -4,15 +4,17 @@
 //! event twice is folding it once. The Redis view stores them; a processor keeps those of the partition's later events
 //! on top (its overlay). Both use [`changes`], so they cannot disagree. [`load`] reads them from the view.
 
+mod refs;
+
 use bincode::{Decode, Encode};
 use natter_schemas::command::{Body, Kind, Origin, Visibility};
 use natter_schemas::event::{Event, RefScope, left_ref};
 use natter_schemas::id::ConversationId;
-use natter_schemas::limits::{REFS_KEPT, REFS_RECENT_MS};
-use natter_schemas::names::{ExternalId, Ref, Tenant, UserId};
-use natter_schemas::outcome::{Accepted, Answered};
+use natter_schemas::names::{ExternalId, Tenant, UserId};
+use natter_schemas::outcome::Accepted;
 use natter_schemas::policy::PolicyHash;
 
+pub use self::refs::{RefEntry, Refs};
 pub use crate::redis::{Loaded, load};
 
 /// What a fact is about. All keys of one command's facts lie in its partition.
@@ -51,7 +53,7 @@ impl FactKey {
 }
 
 /// A value; absent facts are `None` wherever a fact is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// What never changes about a conversation.
     Conversation(ConversationFact),
@@ -107,63 +109,6 @@ impl Role {
             Self::Member => "member",
         }
     }
-}
-
-/// One remembered ref.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct RefEntry {
-    /// The sender's own name of the command.
-    pub reference: Ref,
-    /// What it was answered with.
-    pub answered: Answered,
-}
-
-/// One sender's refs in one scope, oldest first.
-///
-/// Which of them are visible is a function of the log: those within [`REFS_RECENT_MS`] of log time before the asking
-/// command's, and the newest [`REFS_KEPT`] beyond. Older ones may still lie here; they are not seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Refs(pub Vec<RefEntry>);
-
-impl Refs {
-    /// The newest visible entry of `reference` for a command at log time `log_ms`.
-    pub fn find(&self, reference: &Ref, log_ms: u64) -> Option<&Answered> {
-        let visible = &self.0[self.invisible(log_ms)..];
-        visible.iter().rev().find(|entry| entry.reference == *reference).map(|entry| &entry.answered)
-    }
-
-    /// How many are within [`REFS_RECENT_MS`] before `log_ms`.
-    pub fn recent(&self, log_ms: u64) -> usize {
-        self.0.len() - self.0.partition_point(|entry| !is_recent(entry, log_ms))
-    }
-
-    /// Appends an entry (one that stands at or before the last one's position is there already) and forgets what is
-    /// not visible at its own log time.
-    pub fn push(&mut self, entry: RefEntry) {
-        let place = |entry: &RefEntry| (entry.answered.sequence, entry.answered.index);
-        if self.0.last().is_some_and(|last| place(last) >= place(&entry)) {
-            return;
-        }
-        let log_ms = entry.answered.log_ms;
-        self.0.push(entry);
-        // In steps, so that an active sender's list is neither searched nor moved with every command.
-        if !self.0.len().is_multiple_of(REFS_KEPT) {
-            return;
-        }
-        let invisible = self.invisible(log_ms);
-        if invisible >= REFS_KEPT {
-            self.0.drain(..invisible);
-        }
-    }
-
-    fn invisible(&self, log_ms: u64) -> usize {
-        let old = self.0.partition_point(|entry| !is_recent(entry, log_ms));
-        old.min(self.0.len().saturating_sub(REFS_KEPT))
-    }
-}
-
-fn is_recent(entry: &RefEntry, log_ms: u64) -> bool {
-    entry.answered.log_ms + REFS_RECENT_MS >= log_ms
 }
 
 /// What an event does to one fact.

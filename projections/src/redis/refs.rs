@@ -78,11 +78,11 @@ pub(crate) fn ask(query: &mut Query, tenant: &Tenant, sender: &UserId, scope: &R
 /// The list that was asked for; `None`: nothing is remembered.
 pub(crate) fn refs(answers: &mut Answers) -> Result<Option<Refs>, ViewError> {
     let mut found = answers.many()?;
-    let mut entries = Vec::with_capacity(found.len());
+    let mut refs = Refs::default();
     while found.len() > 0 {
         let bytes = found.bytes()?.unwrap_or_default();
         let entry = bytes.get(PREFIX..).ok_or_else(|| ViewError::Corrupt("a ref in redis is too short".into()))?;
-        entries.push(codec::decode("a ref in redis", entry)?);
+        refs.extend([codec::decode::<RefEntry>("a ref in redis", entry)?]);
     }
-    Ok((!entries.is_empty()).then_some(Refs(entries)))
+    Ok((!refs.is_empty()).then_some(refs))
 }

@@ -20,7 +20,7 @@ async fn found(history: &ClickHouse, last: u64, since_ms: u64, queries: &[RefQue
 fn remembered(generator: &Generator) -> Vec<(RefQuery, Answered)> {
     let mut all = Vec::new();
     for ((tenant, sender, scope), refs) in &generator.model.refs {
-        for entry in &refs.0 {
+        for entry in refs.iter() {
             let (tenant, sender, scope) = (tenant.clone(), sender.clone(), scope.clone());
             all.push((RefQuery { tenant, sender, scope, reference: entry.reference.clone() }, entry.answered.clone()));
         }
