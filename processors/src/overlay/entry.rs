@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 
+use foldhash::fast::RandomState;
 use natter_projections::facts::{Fact, RefEntry, Refs};
 use natter_schemas::names::Ref;
 use xxhash_rust::xxh3::xxh3_64;
@@ -39,7 +40,7 @@ pub(super) struct LongRefs {
     fact: Fact,
     /// Hashes of its refs, and perhaps of some that have left it: nearly every command's ref is new, and this says so at
     /// once.
-    hashes: HashSet<u64>,
+    hashes: HashSet<u64, RandomState>,
 }
 
 impl Value {

@@ -5,14 +5,13 @@
 //! changed since, and a view at or above the floor has its present value. Forgetting a change raises the floor; a view that is
 //! found below it (Redis woke up in the past) makes the worker read the outcomes between from the log first.
 
+mod entries;
 mod entry;
 mod names;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Place;
 
 use natter_projections::facts::{Change, Fact, FactKey, changes};
 use natter_schemas::event::{Event, RefScope};
@@ -21,13 +20,14 @@ use natter_schemas::names::Ref;
 
 use crate::decide::Facts;
 use crate::decide::facts::Remembered;
+use entries::Entries;
 use entry::{Entry, Value};
 use names::Names;
 
 /// The facts that a worker keeps.
 #[derive(Debug)]
 pub struct Overlay {
-    entries: HashMap<FactKey, Entry>,
+    entries: Entries,
     names: Names,
     floor: u64,
     /// Facts and remembered refs in it.
@@ -43,7 +43,7 @@ impl Overlay {
     /// Knows nothing of what happened up to `floor`. Keeps about `weight_max` facts, and more only while a view is behind.
     pub fn above(floor: u64, weight_max: usize) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: Entries::default(),
             names: Names::default(),
             floor,
             weight: 0,
@@ -70,7 +70,7 @@ impl Overlay {
 
     /// How many facts changed after `watermark`, so that they cannot be forgotten while a view stands there.
     pub fn changed_after(&self, watermark: u64) -> usize {
-        self.entries.values().filter(|entry| entry.changed > watermark).count()
+        self.entries.count(|entry| entry.changed > watermark)
     }
 
     /// A batch begins; what it touches is kept longest.
@@ -94,20 +94,14 @@ impl Overlay {
     /// Takes in what a view has under `key`. The view's watermark must not be below [`Overlay::floor`].
     pub fn settle(&mut self, key: FactKey, loaded: Option<Fact>) {
         let round = self.round;
-        match self.entries.entry(self.names.shared(key)) {
-            Place::Vacant(place) => {
-                let entry = Entry::known(loaded, 0, round);
-                self.weight += entry.weight();
-                place.insert(entry);
-            }
-            Place::Occupied(mut place) => {
-                let entry = place.get_mut();
-                entry.used.set(round);
-                self.weight -= entry.weight();
-                entry.settle(loaded);
-                self.weight += entry.weight();
-            }
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.used.set(round);
+            self.weight -= entry.weight();
+            entry.settle(loaded);
+            self.weight += entry.weight();
+            return;
         }
+        self.insert(key, Entry::known(loaded, 0, round));
     }
 
     /// Folds an event that comes after all others.
@@ -137,6 +131,11 @@ impl Overlay {
             if self.is_complete(&key) { Entry::known(None, sequence, self.round) } else { Entry::unknown(self.round) };
         change(&mut entry);
         entry.changed = sequence;
+        self.insert(key, entry);
+    }
+
+    /// Under a key that has none.
+    fn insert(&mut self, key: FactKey, entry: Entry) {
         self.weight += entry.weight();
         self.entries.insert(self.names.shared(key), entry);
     }
@@ -145,18 +144,13 @@ impl Overlay {
     pub fn lower(&mut self, older: Self) {
         debug_assert!(older.floor <= self.floor);
         self.floor = older.floor;
-        for (key, entry) in older.entries {
-            match self.entries.entry(key) {
-                Place::Vacant(place) => {
-                    self.weight += entry.weight();
-                    place.insert(entry);
-                }
-                Place::Occupied(mut place) => {
-                    let later = place.get_mut();
-                    self.weight -= later.weight();
-                    later.put_under(entry);
-                    self.weight += later.weight();
-                }
+        for (key, entry) in older.entries.into_pairs() {
+            if let Some(later) = self.entries.get_mut(&key) {
+                self.weight -= later.weight();
+                later.put_under(entry);
+                self.weight += later.weight();
+            } else {
+                self.insert(key, entry);
             }
         }
     }
@@ -165,13 +159,17 @@ impl Overlay {
     pub fn sweep(&mut self, watermark: u64) {
         let round = self.round;
         let evictable = |entry: &Entry| entry.changed <= watermark && entry.used.get() < round;
-        let mut ages: Vec<u64> =
-            self.entries.values().filter(|entry| evictable(entry)).map(|entry| entry.used.get()).collect();
+        let mut ages = Vec::new();
+        self.entries.count(|entry| {
+            let is_one = evictable(entry);
+            ages.extend(is_one.then_some(entry.used.get()));
+            is_one
+        });
         if !ages.is_empty() {
             let middle = ages.len() / 2;
             let limit = *ages.select_nth_unstable(middle).1;
             let (floor, weight) = (&mut self.floor, &mut self.weight);
-            self.entries.retain(|_, entry| {
+            self.entries.retain(|entry| {
                 let forget = evictable(entry) && entry.used.get() <= limit;
                 if forget {
                     *floor = (*floor).max(entry.changed);

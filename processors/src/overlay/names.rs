@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use foldhash::fast::RandomState;
 use natter_projections::facts::FactKey;
 use natter_schemas::names::{Tenant, UserId};
 
@@ -9,8 +10,8 @@ use natter_schemas::names::{Tenant, UserId};
 /// touch as many places far away.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    tenants: HashSet<Tenant>,
-    users: HashSet<UserId>,
+    tenants: HashSet<Tenant, RandomState>,
+    users: HashSet<UserId, RandomState>,
 }
 
 impl Names {
