@@ -31,8 +31,9 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 pub const COMMAND_BATCH_RECORDS_MAX: usize = 1000;
 /// Bytes of one command batch; a single command always fits.
 pub const COMMAND_BATCH_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of one outcome batch, which holds whole command batches.
-pub const OUTCOME_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one outcome batch, which holds whole command batches. Counted for the longest outcomes that there may be: a full
+/// batch of short messages is a third of it.
+pub const OUTCOME_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Command batches that one outcome batch answers.
 pub const OUTCOME_BATCH_SOURCES_MAX: usize = 64;
 
@@ -103,6 +104,7 @@ const _: () = assert!(
     2 * COMMAND_BATCH_BYTES_MAX + COMMAND_BATCH_RECORDS_MAX * OUTCOME_EXTRA_BYTES <= OUTCOME_BATCH_BYTES_MAX,
     "the outcomes of one full command batch always fit"
 );
+const _: () = assert!(OUTCOME_BATCH_BYTES_MAX < 8 * 1024 * 1024, "the broker takes messages up to 8 MiB");
 const _: () = assert!(OUTCOME_LISTS_MAX * (LIST_NAME_BYTES_MAX + 1) < OUTCOME_EXTRA_BYTES);
 const _: () = assert!(REFS_KEPT < REFS_RECENT_MAX);
 const _: () =
