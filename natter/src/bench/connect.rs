@@ -181,7 +181,7 @@ impl fmt::Display for Run {
         let failed: u64 = self.failed.values().sum();
         writeln!(f, "{} opened in all, {failed} failed {:?}", self.opened, self.failed)?;
         writeln!(f, "{}", table(&[head(Percentiles::HEAD), self.opening.row("opening")]))?;
-        let mut rows = vec![head(["server", "of a core", "µs per session"])];
+        let mut rows = vec![Spent::head("session")];
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
         rows.extend(self.servers.rows((self.opened_per_second * self.seconds).round() as u64));
         rows.push(vec!["all of them".into(), String::new(), format!("{:.2}", self.cpu_micros_per_session)]);

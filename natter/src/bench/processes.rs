@@ -28,6 +28,10 @@ pub struct Spent {
     pub cpu_seconds: BTreeMap<String, f64>,
     /// How long that was, in seconds.
     pub seconds: f64,
+    /// Resident memory of each server at the beginning, in MiB.
+    pub resident_mib_before: BTreeMap<String, u64>,
+    /// The same at the end.
+    pub resident_mib_after: BTreeMap<String, u64>,
 }
 
 impl Processes {
@@ -73,11 +77,16 @@ impl Usage {
             let before = before.0.get(name).map_or(Duration::ZERO, |cost| cost.cpu);
             (name.clone(), cost.cpu.saturating_sub(before).as_secs_f64())
         };
-        Spent { cpu_seconds: self.0.iter().map(spent).collect(), seconds }
+        Spent {
+            cpu_seconds: self.0.iter().map(spent).collect(),
+            seconds,
+            resident_mib_before: before.resident_mib(),
+            resident_mib_after: self.resident_mib(),
+        }
     }
 
     /// Resident memory of each, in MiB.
-    pub fn resident_mib(&self) -> Vec<(String, u64)> {
+    pub fn resident_mib(&self) -> BTreeMap<String, u64> {
         self.0.iter().map(|(name, cost)| (name.clone(), cost.resident_bytes >> 20)).collect()
     }
 
@@ -106,11 +115,30 @@ impl Spent {
         each(self.cpu_seconds.get(name).copied().unwrap_or_default(), count)
     }
 
-    /// Rows of a table: name, share of a core, microseconds for each of `count`.
+    /// What stands over a table's columns of CPU and memory.
+    pub fn head(each: &str) -> Vec<String> {
+        vec![
+            "server".to_owned(),
+            "of a core".to_owned(),
+            format!("µs per {each}"),
+            "MiB".to_owned(),
+            "MiB at the end".to_owned(),
+        ]
+    }
+
+    /// Rows of such a table: name, share of a core, microseconds for each of `count`, resident memory before and after.
     pub fn rows(&self, count: u64) -> Vec<Vec<String>> {
         let row = |(name, cpu): (&String, &f64)| {
             let share = 100.0 * cpu / self.seconds.max(f64::EPSILON);
-            vec![name.clone(), format!("{share:.0} %"), format!("{:.2}", each(*cpu, count))]
+            let mib =
+                [&self.resident_mib_before, &self.resident_mib_after].map(|of| of.get(name).copied().unwrap_or(0));
+            vec![
+                name.clone(),
+                format!("{share:.0} %"),
+                format!("{:.2}", each(*cpu, count)),
+                mib[0].to_string(),
+                mib[1].to_string(),
+            ]
         };
         self.cpu_seconds.iter().map(row).collect()
     }

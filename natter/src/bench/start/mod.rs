@@ -5,6 +5,7 @@
 mod child;
 mod lines;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub struct Run {
     /// From there until the Redis views showed all of the log again.
     pub views_seconds: f64,
     /// Resident memory of each process then, in MiB.
-    pub resident_mib: Vec<(String, u64)>,
+    pub resident_mib: BTreeMap<String, u64>,
 }
 
 /// Starts a system, fills its log, and starts it again in several ways.

@@ -307,7 +307,7 @@ impl fmt::Display for Flow {
             [head(Percentiles::HEAD), self.answered.row("due to answered"), self.delivery.row("due to delivered")];
         writeln!(f, "{}", table(&rows))?;
         let accepted = (self.accepted_per_second * self.seconds).round();
-        let mut rows = vec![head(["server", "of a core", "µs per message"])];
+        let mut rows = vec![Spent::head("message")];
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
         rows.extend(self.servers.rows(accepted as u64));
         rows.push(vec!["all of them".into(), String::new(), format!("{:.2}", self.cpu_micros_per_message)]);
