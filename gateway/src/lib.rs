@@ -27,7 +27,8 @@ pub mod telemetry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use natter_nats::{Hurried, LiveFeed, LiveStart, Log, LogError, Publisher, SignalFeed, SignalSender};
+use natter_nats::backoff::until_there;
+use natter_nats::{Hurried, LiveFeed, LiveItem, LiveStart, Log, LogError, Publisher, SignalFeed, SignalSender};
 use natter_projections::reads::Reads;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -43,6 +44,7 @@ use crate::telemetry::Meters;
 
 pub use crate::config::{GatewayConfig, Rate};
 pub use crate::http::ready::{Dependency, Readiness};
+pub use crate::serve::refuse_all;
 pub use crate::stopped::StoppedPartitions;
 
 /// Batches of one partition that wait for its task.
@@ -55,7 +57,7 @@ const FLUSH_RESERVE: Duration = Duration::from_secs(1);
 /// Serves clients on `listener` until `shutdown`, then drains: stops accepting, closes sessions, flushes publishers.
 ///
 /// # Errors
-/// The log does not answer at the start. A partition of it that turns out to be corrupt stops alone.
+/// The log is not what it must be. A broker that is away is waited for; a partition that turns out to be corrupt stops alone.
 pub async fn run(
     config: GatewayConfig,
     log: Log,
@@ -66,7 +68,12 @@ pub async fn run(
 ) -> Result<(), LogError> {
     let meters = Arc::new(Meters::default());
     let publisher = Publisher::<Waiting>::start(&log)?;
-    let (routing, mut partitions) = start_partitions(&log, &publisher, &meters, &config.stopped).await?;
+    let starting = start_partitions(&log, &publisher, &meters, &config.stopped);
+    let (routing, mut partitions) = tokio::select! {
+        started = starting => started?,
+        never = serve::refuse_all(&listener) => match never {},
+        () = shutdown.cancelled() => return Ok(()),
+    };
     let commands = Commands::new(publisher.clone(), log.partitions(), config.stopped.clone(), Arc::clone(&meters));
     let parts = Parts { partitions: log.partitions(), commands, reads, routing, meters, readiness };
     let gateway = Arc::new(Gateway::new(config, parts));
@@ -85,7 +92,7 @@ pub async fn run(
     ended
 }
 
-/// A task, a live feed and a signal feed for every partition.
+/// A task, a live feed and a signal feed for every partition. A broker that is away is waited for.
 async fn start_partitions(
     log: &Log,
     publisher: &Publisher<Waiting>,
@@ -99,8 +106,7 @@ async fn start_partitions(
         let (into, live) = mpsc::channel(LIVE_QUEUE);
         let asked = publisher.clone();
         let hurried: Hurried = Arc::new(move |partition| asked.unanswered(partition) > 0);
-        let feed = LiveFeed::open(log, partition, LiveStart::Tail, hurried, into).await?;
-        let signal_feed = SignalFeed::open(log, partition).await?;
+        let (feed, signal_feed) = feeds(log, partition, &hurried, &into).await?;
         let (publisher, signals, meters) = (publisher.clone(), signals.clone(), Arc::clone(meters));
         let stopped = stopped.clone();
         let dispatcher = Dispatcher::new(partition, feed.start(), publisher, signals, meters, stopped);
@@ -112,6 +118,20 @@ async fn start_partitions(
         });
     }
     Ok((routing, tasks))
+}
+
+/// The two feeds of a partition, as soon as the broker answers.
+async fn feeds(
+    log: &Log,
+    partition: u16,
+    hurried: &Hurried,
+    into: &mpsc::Sender<LiveItem>,
+) -> Result<(LiveFeed, SignalFeed), LogError> {
+    let open = || async {
+        let live = LiveFeed::open(log, partition, LiveStart::Tail, Arc::clone(hurried), into.clone()).await?;
+        Ok((live, SignalFeed::open(log, partition).await?))
+    };
+    until_there("the log's live feeds", LogError::is_transient, open).await
 }
 
 /// A partition's task has ended before its time.

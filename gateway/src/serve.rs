@@ -1,5 +1,6 @@
 //! Connections: accepted, served by HTTP, bounded in number and in what they may cost before they have said anything.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::http::refusal::Refusal;
 
 /// Clients for whom there is no place and who are told so at a time; further ones are only cut off.
 const TURNED_AWAY_MAX: usize = 64;
+/// A gateway whose servers are there serves by then.
+const COMES_UP: Duration = Duration::from_secs(2);
 /// After an error of `accept` (no file descriptors left) it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -69,19 +72,36 @@ pub async fn accept(gateway: Arc<Gateway>, listener: TcpListener, router: Router
                     let (gateway, router) = (Arc::clone(&gateway), router.clone());
                     connections.spawn(async move { serve(&gateway, stream, router, place).await });
                 }
-                Err(_) => match Arc::clone(&turned_away).try_acquire_owned() {
-                    Ok(told) => {
-                        connections.spawn(turn_away(stream, Refusal::Full(most)).map(|()| drop(told)));
-                    }
-                    Err(_) => Refusal::Full(most).count(),
-                },
+                Err(_) => refuse(stream, Refusal::Full(most), &turned_away, &connections),
             },
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => not_accepted(&error).await,
         }
     }
+}
+
+/// Tells everybody who connects that the gateway is not there yet: who waited without a word would wait in the wrong
+/// place, for another gateway may be well. Not in the first moment, in which most gateways come up.
+pub async fn refuse_all(listener: &TcpListener) -> Infallible {
+    tokio::time::sleep(COMES_UP).await;
+    let (turned_away, connections) = (Arc::new(Semaphore::new(TURNED_AWAY_MAX)), TaskTracker::new());
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => refuse(stream, Refusal::Starting, &turned_away, &connections),
+            Err(error) => not_accepted(&error).await,
+        }
+    }
+}
+
+fn refuse(stream: TcpStream, why: Refusal, turned_away: &Arc<Semaphore>, connections: &TaskTracker) {
+    match Arc::clone(turned_away).try_acquire_owned() {
+        Ok(told) => drop(connections.spawn(turn_away(stream, why).map(|()| drop(told)))),
+        Err(_) => why.count(),
+    }
+}
+
+async fn not_accepted(error: &std::io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 async fn serve(gateway: &Gateway, stream: TcpStream, router: Router, place: Place) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use natter_schemas::limits::PARTITIONS_MAX;
 use tokio::sync::watch;
 
@@ -76,7 +76,8 @@ impl Log {
     /// Connects and checks the log. Streams that are missing are made by [`Log::create`] only.
     ///
     /// # Errors
-    /// [`LogError::Transient`]: no broker there, or no log yet. [`LogError::Mismatch`]: another log than expected.
+    /// [`LogError::Transient`]: no broker there, or no log yet. [`LogError::Mismatch`]: another log than expected, or a
+    /// broker that refuses the user.
     pub async fn connect(config: &LogConfig) -> Result<Self, LogError> {
         config.check()?;
         let link = Link::connect(config).await?;
@@ -189,14 +190,24 @@ impl Link {
             options = options.user_and_password(user.to_owned(), password.to_owned());
             options = options.custom_inbox_prefix(inbox_prefix(user));
         }
-        let client =
-            options.connect(servers).await.map_err(|error| LogError::transient("cannot connect to nats", error))?;
+        let client = options.connect(servers).await.map_err(|error| connect_error(&error))?;
         let jetstream = jetstream::new(client.clone());
         Ok(Self { client, jetstream, connects })
     }
 
     pub(crate) fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+}
+
+/// A broker that is away may come; one that refuses the user will go on to.
+fn connect_error(error: &ConnectError) -> LogError {
+    let text = format!("cannot connect to nats: {error}");
+    match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::ServerParse => {
+            LogError::Mismatch(text)
+        }
+        _ => LogError::Transient(text),
     }
 }
 

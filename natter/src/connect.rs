@@ -2,8 +2,10 @@
 
 use anyhow::Context;
 use natter_gateway::auth::TenantKeys;
-use natter_nats::{Log, LogConfig, StreamBytes};
+use natter_nats::backoff::until_there;
+use natter_nats::{Log, LogConfig, LogError, StreamBytes};
 use natter_projections::clickhouse::{ClickHouse, ClickHouseConfig};
+use natter_projections::error::ViewError;
 use natter_projections::objects::{Objects, ObjectsConfig};
 use natter_projections::redis::Redis;
 use natter_schemas::names::Tenant;
@@ -38,13 +40,36 @@ pub async fn log(config: &Config, role: &str) -> anyhow::Result<Log> {
     Log::connect(&log_config(config, role)?).await.context("cannot open the log")
 }
 
+/// The log, for a process that may have been started before its broker: what is away is waited for.
+///
+/// # Errors
+/// The broker refuses, or it has another log than is configured.
+pub async fn log_when_there(config: &Config, role: &str) -> anyhow::Result<Log> {
+    let config = log_config(config, role)?;
+    let reached = until_there("the log", LogError::is_transient, || Log::connect(&config)).await;
+    reached.context("cannot open the log")
+}
+
+/// The Redis views, for such a process.
+///
+/// # Errors
+/// Redis refuses, or is not fit.
+pub async fn redis_when_there(config: &Config) -> anyhow::Result<Redis> {
+    let url = redis_url(config)?;
+    let reached = until_there("redis", ViewError::is_transient, || Redis::connect(url)).await;
+    reached.context("cannot use redis")
+}
+
 /// The Redis views.
 ///
 /// # Errors
 /// Redis is away or not fit.
 pub async fn redis(config: &Config) -> anyhow::Result<Redis> {
-    let url = given(config.redis.url.as_ref().map(Secret::expose), "redis.url")?;
-    Redis::connect(url).await.context("cannot use redis")
+    Redis::connect(redis_url(config)?).await.context("cannot use redis")
+}
+
+fn redis_url(config: &Config) -> anyhow::Result<&str> {
+    given(config.redis.url.as_ref().map(Secret::expose), "redis.url")
 }
 
 /// Deletes every key of Redis: for those who prove that the views come back.

@@ -1,6 +1,5 @@
 //! The private port: `/metrics`, `/healthz`, `/readyz` of a process that may have no gateway.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,6 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use natter_gateway::Readiness;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::foreign_pages;
@@ -25,20 +25,20 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 struct Private {
     metrics: PrometheusHandle,
-    dependencies: Arc<Dependencies>,
+    dependencies: watch::Receiver<Dependencies>,
 }
 
-/// Serves the private port until `shutdown`.
+/// Serves the private port until `shutdown`; the dependencies may change while the process starts.
 ///
 /// # Errors
 /// The listener broke.
 pub async fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
-    dependencies: Dependencies,
+    dependencies: watch::Receiver<Dependencies>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let private = Private { metrics: metrics.clone(), dependencies: Arc::new(dependencies) };
+    let private = Private { metrics: metrics.clone(), dependencies };
     let router = Router::new()
         .route("/metrics", get(render))
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
@@ -65,7 +65,8 @@ async fn render(State(private): State<Private>) -> impl IntoResponse {
 }
 
 async fn readyz(State(private): State<Private>) -> impl IntoResponse {
-    let dependencies = private.dependencies.check().await;
+    let dependencies = private.dependencies.borrow().clone();
+    let dependencies = dependencies.check().await;
     let away = |required| dependencies.iter().any(|one| !one.ready && one.required == required);
     let (code, status) = match (away(true), away(false)) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),

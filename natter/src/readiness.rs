@@ -20,6 +20,8 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
 /// What a process depends on. What it has no part in is absent.
 #[derive(Clone, Default)]
 pub struct Dependencies {
+    /// It has not reached yet what it needs; the process's log says what it waits for.
+    pub starting: bool,
     /// NATS.
     pub log: Option<Log>,
     /// Whether every partition must have a processor somewhere.
@@ -45,10 +47,21 @@ pub struct Work {
     pub stopped: watch::Receiver<BTreeMap<u16, String>>,
 }
 
+impl Dependencies {
+    /// Of a process that has reached nothing yet.
+    pub fn starting() -> Self {
+        Self { starting: true, ..Self::default() }
+    }
+}
+
 impl Readiness for Dependencies {
     fn check(&self) -> BoxFuture<'_, Vec<Dependency>> {
         async {
             let mut checks: Vec<BoxFuture<'_, Dependency>> = Vec::new();
+            if self.starting {
+                checks
+                    .push(dependency("start", true, || async { Err("waits for what it needs: see its log") }).boxed());
+            }
             if let Some(log) = &self.log {
                 checks.push(dependency("nats", true, || nats(log)).boxed());
                 if self.processors {

@@ -41,11 +41,17 @@ pub struct Role {
 /// Serves clients on `listener`.
 ///
 /// # Errors
-/// Something that it needs is missing.
+/// Something that it needs is not configured, or refuses.
 pub async fn gateway(config: &Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<Role> {
     config.require(&[Need::Log, Need::Redis, Need::ClickHouse, Need::Tenants])?;
-    let log = connect::log(config, "gateway").await?;
-    let redis = connect::redis(config).await?;
+    let reached = async {
+        let log = connect::log_when_there(config, "gateway").await?;
+        anyhow::Ok((log, connect::redis_when_there(config).await?))
+    };
+    let (log, redis) = tokio::select! {
+        reached = reached => reached?,
+        never = natter_gateway::refuse_all(&listener) => match never {},
+    };
     let clickhouse = connect::clickhouse(config)?;
     let section = &config.gateway;
     let gateway = GatewayConfig {
@@ -61,6 +67,7 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
     };
     let stopped = gateway.stopped.watch();
     let dependencies = Dependencies {
+        starting: false,
         log: Some(log.clone()),
         processors: true,
         redis: Some(redis.clone()),
@@ -82,11 +89,11 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
 /// Decides commands.
 ///
 /// # Errors
-/// Something that it needs is missing.
+/// Something that it needs is not configured, or refuses.
 pub async fn processor(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Role> {
     config.require(&[Need::Log, Need::Redis, Need::ClickHouse])?;
-    let log = connect::log(config, "processor").await?;
-    let redis = connect::redis(config).await?;
+    let log = connect::log_when_there(config, "processor").await?;
+    let redis = connect::redis_when_there(config).await?;
     let clickhouse = connect::clickhouse(config)?;
     let (stopping, stopped) = watch::channel(role::Stopped::new());
     let dependencies = Dependencies {
@@ -107,12 +114,12 @@ pub async fn processor(config: &Config, shutdown: CancellationToken) -> anyhow::
 /// Keeps the views that the configuration names.
 ///
 /// # Errors
-/// Something that it needs is missing.
+/// Something that it needs is not configured, or refuses.
 pub async fn projector(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Role> {
     let keeps = |view: &str| config.projector.views.iter().any(|named| named == view);
     let needs = [(Need::Log, true), (Need::Redis, keeps("redis")), (Need::ClickHouse, keeps("clickhouse"))];
     config.require(&needs.into_iter().filter_map(|(need, is_so)| is_so.then_some(need)).collect::<Vec<_>>())?;
-    let log = connect::log(config, "projector").await?;
+    let log = connect::log_when_there(config, "projector").await?;
     let mut dependencies = Dependencies { log: Some(log.clone()), ..Dependencies::default() };
     let mut views = Vec::new();
     if keeps("redis") {
@@ -141,7 +148,7 @@ async fn redis_view(
     dependencies: &mut Dependencies,
     shutdown: CancellationToken,
 ) -> anyhow::Result<BoxFuture<'static, ()>> {
-    let redis = connect::redis(config).await?;
+    let redis = connect::redis_when_there(config).await?;
     let runner = Runner::new(log.clone(), RedisProjector::new(redis.clone()), SystemClock::shared());
     dependencies.redis = Some(redis);
     dependencies.work.push(Work { name: "projector-redis", required: true, stopped: runner.stopped() });

@@ -2,10 +2,12 @@
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::readiness::Dependencies;
 use crate::roles::{self, Role};
 use crate::{private_http, stop, telemetry};
 
@@ -15,7 +17,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Runs a gateway until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// A port is taken, something that it needs is missing, the log is corrupt.
+/// A port is taken, something that it needs is not configured or refuses, the log is corrupt.
 pub async fn gateway(config: &Config) -> anyhow::Result<()> {
     let listener = listen("gateway.listen", &config.gateway.listen).await?;
     run(config, |stop| roles::gateway(config, listener, stop)).await
@@ -45,11 +47,14 @@ where
     let private = listen("telemetry.listen", config.telemetry.role_listen()).await?;
     // Before anything is counted.
     let metrics = telemetry::start_metrics()?;
+    let (reached, dependencies) = watch::channel(Dependencies::starting());
+    // From now on, so that a process which waits for its servers is known to be alive.
+    let private = tokio::spawn(private_http::serve(private, metrics, dependencies, CancellationToken::new()));
     let Role { dependencies, mut work } = tokio::select! {
         connected = connect(stop.clone()) => connected?,
         () = stop.cancelled() => return Ok(()),
     };
-    let private = tokio::spawn(private_http::serve(private, metrics, dependencies, CancellationToken::new()));
+    reached.send_replace(dependencies);
     let ended = tokio::select! {
         ended = &mut work => ended,
         () = stop.cancelled() => timeout(DRAIN_MAX, work).await.unwrap_or_else(|_| {

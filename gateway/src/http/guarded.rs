@@ -23,6 +23,8 @@ const CHUNK_BYTES: usize = 4096;
 /// How long a client that was sent away has to read why: a connection that is dropped with unread bytes is reset, and the
 /// answer may be lost with it.
 const LINGER: Duration = Duration::from_secs(1);
+/// Who is turned away asks within this time, or is told unasked.
+const ASKED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Whether a handler is at work on this connection's request: then it is not the client who keeps the other waiting, and the
 /// next request waits.
@@ -316,6 +318,8 @@ pub async fn turn_away(mut stream: TcpStream, refusal: Refusal) {
     refusal.count();
     let Some(answer) = refusal.answer() else { return };
     let told = async {
+        // An answer to what was not asked yet is no answer to a client that keeps to HTTP.
+        timeout(ASKED_WITHIN, stream.peek(&mut [0])).await.unwrap_or(Ok(0))?;
         stream.write_all(&answer).await?;
         stream.shutdown().await?;
         poll_fn(|cx| poll_discard(&mut stream, cx)).await

@@ -10,8 +10,8 @@ use super::answer::status_of;
 use super::head::HeadError;
 use crate::telemetry;
 
-/// When a client that found no place may try again.
-const FULL_RETRY_MS: u64 = 1000;
+/// When a client that found no place, or came too early, may try again.
+const RETRY_MS: u64 = 1000;
 
 /// Why a connection ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Refusal {
     SlowReader,
     /// There are too many connections.
     Full(usize),
+    /// The gateway has not reached what it needs yet.
+    Starting,
 }
 
 impl Refusal {
@@ -38,6 +40,7 @@ impl Refusal {
             Self::Silent => "silent",
             Self::SlowReader => "slow_reader",
             Self::Full(_) => "full",
+            Self::Starting => "starting",
         }
     }
 
@@ -56,8 +59,9 @@ impl Refusal {
             }
             Self::Full(limit) => {
                 let message = format!("all of {limit} connections are taken");
-                ErrorBody::new(ErrorCode::Overloaded, message).retry_after(FULL_RETRY_MS)
+                ErrorBody::new(ErrorCode::Overloaded, message).retry_after(RETRY_MS)
             }
+            Self::Starting => ErrorBody::of(ErrorCode::Unavailable).retry_after(RETRY_MS),
             Self::Silent | Self::SlowReader => return None,
         };
         Some(response(&error))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +47,8 @@ pub async fn follow(
             return Ok(false);
         }
     };
-    let private = private_http::serve(listener, metrics, audit.dependencies(), CancellationToken::new());
+    let private =
+        private_http::serve(listener, metrics, watch::channel(audit.dependencies()).1, CancellationToken::new());
     let private = tokio::spawn(private);
     let rounds = async {
         let mut clean = true;
@@ -95,6 +97,7 @@ pub async fn follow(
 impl Audit {
     fn dependencies(&self) -> Dependencies {
         Dependencies {
+            starting: false,
             log: Some(self.log.clone()),
             redis: self.redis.clone(),
             clickhouse: self.clickhouse.clone(),

@@ -20,10 +20,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A drain takes 10 s at most; the rest is for a busy machine.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
-/// What a process says that cannot start because something is away.
-const FAILED_STARTS: [&str; 5] =
-    ["cannot open the log", "cannot use redis", "cannot make the", "not ready after", "cannot look at stream"];
-
 /// How a process is started.
 #[derive(Debug, Clone)]
 pub struct Start {
@@ -166,11 +162,6 @@ impl Keeper {
             (None, signal) => format!("killed by signal {}", signal.unwrap_or_default()),
         };
         let said = self.last_line();
-        // What it needs was away when it started: it is started again, as an orchestrator would.
-        if FAILED_STARTS.iter().any(|start| said.contains(start)) {
-            tracing::info!(process = self.start.name, said, "a start failed");
-            return;
-        }
         self.surprised(format!("{how} after {:.1} s: {said}", lived.as_secs_f64()));
     }
 

@@ -13,9 +13,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::{select_all, try_join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
 use natter_gateway::Readiness;
+use natter_nats::backoff::until_there;
 use natter_nats::server::ServerRole;
-use natter_nats::{StreamBytes, role};
+use natter_nats::{LogError, StreamBytes, role};
+use natter_projections::error::ViewError;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +37,10 @@ const ROLES_DRAIN: Duration = Duration::from_secs(7);
 const BACKENDS_GRACE: Duration = Duration::from_secs(3);
 /// Between two looks whether everything is ready.
 const LOOK: Duration = Duration::from_millis(20);
-/// The roles of a system whose backends are ready take no longer.
-const ROLES_READY_MAX: Duration = Duration::from_secs(30);
+/// Making streams and tables in servers that are ready takes no longer, not even when one of them is started again meanwhile.
+const SETUP_MAX: Duration = Duration::from_secs(30);
+/// So often is said what is not ready yet.
+const READY_SLOW: Duration = Duration::from_secs(15);
 /// A backend that runs elsewhere answers within this time, or not at all.
 const GIVEN_READY_MAX: Duration = Duration::from_secs(20);
 /// It is asked once more then, for the reason.
@@ -93,6 +98,7 @@ pub async fn up(options: Options) -> anyhow::Result<()> {
             Ok(work) => system.run(work, stop).await,
             Err(error) => Err(error),
         },
+        error = system.backend_given_up() => Err(error),
         () = stop.cancelled() => Ok(()),
     };
     system.end().await;
@@ -119,11 +125,14 @@ impl System {
     ) -> anyhow::Result<Work> {
         try_join_all(Backend::ALL.map(|backend| self.backend_ready(backend))).await?;
         let config = self.effective_config()?;
-        roles::setup(&config).await?;
+        setup(&config).await?;
         self.try_objects(&config)?;
-        let (work, dependencies) = Box::pin(self.start_roles(&config, listener)).await?;
-        wait_until_ready(&dependencies, self.backends.folder().path()).await?;
-        tokio::spawn(private_http::serve(private, metrics, dependencies, self.shutdown.clone()));
+        let (mut work, dependencies) = Box::pin(self.start_roles(&config, listener)).await?;
+        tokio::select! {
+            ready = wait_until_ready(&dependencies, self.backends.folder().path()) => ready?,
+            error = work.broken() => return Err(error),
+        }
+        tokio::spawn(private_http::serve(private, metrics, watch::channel(dependencies).1, self.shutdown.clone()));
         let (gateway, private) = self.addresses;
         let (http, metrics) = (format!("http://{}", shown(gateway)), format!("http://{}/metrics", shown(private)));
         let running = Running::new(http, metrics, self.backends.endpoints(), &config);
@@ -256,8 +265,19 @@ pub(crate) fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
     Ok(disk.f_blocks * disk.f_frsize / 2)
 }
 
+/// Makes what is missing. The servers answer, though one may be started again just now.
+async fn setup(config: &Config) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SETUP_MAX;
+    let passes = |error: &anyhow::Error| {
+        let for_good = error.downcast_ref::<LogError>().is_some_and(|error| !error.is_transient())
+            || error.downcast_ref::<ViewError>().is_some_and(|error| !error.is_transient());
+        !for_good && Instant::now() < deadline
+    };
+    until_there("the servers to be set up", passes, || roles::setup(config)).await
+}
+
 async fn wait_until_ready(dependencies: &Dependencies, data: &Path) -> anyhow::Result<()> {
-    let deadline = Instant::now() + ROLES_READY_MAX;
+    let mut say_at = Instant::now() + READY_SLOW;
     loop {
         // No waiting helps a view that cannot go on.
         let views = dependencies.work.iter().find(|work| work.name == role::REDIS_PROJECTOR);
@@ -272,10 +292,11 @@ async fn wait_until_ready(dependencies: &Dependencies, data: &Path) -> anyhow::R
         if away.is_empty() {
             return Ok(());
         }
-        if Instant::now() > deadline {
+        if Instant::now() > say_at {
+            say_at += READY_SLOW;
             let reasons: Vec<_> =
                 away.into_iter().map(|one| format!("{}: {}", one.name, one.detail.unwrap_or_default())).collect();
-            bail!("not ready after {} s: {}", ROLES_READY_MAX.as_secs(), reasons.join("; "));
+            tracing::warn!(reasons = reasons.join("; "), "not ready yet");
         }
         sleep(LOOK).await;
     }

@@ -202,6 +202,45 @@ async fn the_roles_run_apart_and_survive_each_others_death() {
     what_is_away_or_stopped_is_named(&apart, &gateways, (&processors[1], &projectors[0]), &conversations).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_that_are_started_before_their_servers_wait_for_them() {
+    let apart = Apart::start().await;
+    let backends = [Backend::Nats, Backend::Redis];
+    for backend in backends {
+        apart.servers.take_away(backend).await;
+    }
+    let roles = [ServerRole::Gateway, ServerRole::Processor, ServerRole::Projector].map(|role| apart.run(role));
+    for backend in backends {
+        for role in &roles {
+            role.readyz(|answer| answer["status"] == "unready" && names_away(answer, "start", "waits")).await;
+            assert_eq!(role.private.get("/healthz").await.status, 200, "it is alive");
+        }
+        // A client is not kept waiting: another gateway may serve it.
+        let early = Http { address: roles[0].public, token: None }.get("/healthz").await;
+        assert_eq!((early.status, early.code().as_str()), (503, "unavailable"));
+        apart.servers.bring_back(backend).await;
+    }
+    for role in &roles {
+        role.ready().await;
+    }
+    let mut ada = Client::open(roles[0].public, &apart.token("ada").await).await;
+    let create = json!({ "cmd": "conversation.create", "kind": "group", "ref": "1", "members": ["bob"] });
+    let room = ada.ok(create).await["conversation"].as_str().unwrap().to_owned();
+    send_until_accepted(&mut ada, &room, "there").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_whose_user_the_broker_refuses_ends() {
+    let servers = Servers::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = servers.nats_url().replacen("://", "://nobody", 1);
+    let redis = servers.redis_url();
+    let environment = [("NATTER_LOG_URL", &*url), ("NATTER_REDIS_URL", redis), ("NATTER_CLICKHOUSE_URL", "http://h")];
+    let (code, said) = refused(folder.path(), "processor", &environment).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("authorization violation"), "{said}");
+}
+
 async fn the_views_have_all(gateway: &Running, token: &str, conversations: &[String]) {
     let bob = Http { address: gateway.public, token: Some(token.to_owned()) };
     for (number, conversation) in conversations.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! The gateway over real servers: sessions and HTTP, through the whole way of a message.
 
 pub mod client;
+mod early;
 mod http;
 mod sessions;
 pub mod world;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use natter::backends::Backend;
 use natter_gateway::auth::{Claims, TenantKeys, mint};
 use natter_gateway::{Dependency, GatewayConfig, Rate, Readiness};
 use natter_nats::backoff::Backoff;
@@ -72,7 +73,16 @@ impl World {
         Self::with(config()).await
     }
 
+    /// One whose broker goes away just before the gateway opens its feeds.
+    pub async fn without_broker() -> World {
+        Self::begun(config(), false).await
+    }
+
     pub async fn with(config: GatewayConfig) -> World {
+        Self::begun(config, true).await
+    }
+
+    async fn begun(config: GatewayConfig, has_broker: bool) -> World {
         let servers = Servers::start().await;
         let history = servers::clickhouse().await;
         let history = ClickHouse::new(&ClickHouseConfig {
@@ -87,6 +97,9 @@ impl World {
         let redis = Redis::connect(servers.redis_url()).await.unwrap();
         let roles = roles(&log, &redis, &history);
 
+        if !has_broker {
+            servers.take_away(Backend::Nats).await;
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
