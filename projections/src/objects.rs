@@ -121,6 +121,20 @@ impl Objects {
         asked.map(drop).map_err(|error| self.failed("looking at", &error))
     }
 
+    /// Asks for the bucket, and takes every answer but one that says that the service itself fails: a bucket that is missing
+    /// was looked for.
+    ///
+    /// # Errors
+    /// Transient, with the service's words.
+    pub async fn answers(&self) -> Result<(), ViewError> {
+        match self.client.head_bucket().bucket(&self.bucket).send().await {
+            Err(error) if error.raw_response().is_none_or(|answer| answer.status().is_server_error()) => {
+                Err(self.failed("looking at", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn failed(&self, doing: &str, error: &(dyn std::error::Error + 'static)) -> ViewError {
         ViewError::transient(format!("{doing} bucket {}", self.bucket), DisplayErrorContext(error))
     }

@@ -1,7 +1,7 @@
 //! Real servers as child processes: NATS, Redis, S3 and ClickHouse on loopback, without root.
 //!
 //! `start` takes a data folder and gives back where everything is; each backend then becomes ready by itself, is started again when
-//! it dies, and ends with the process whichever way that ends.
+//! it dies or hangs, and ends with the process whichever way that ends.
 
 mod clickhouse;
 mod credentials;
@@ -9,6 +9,7 @@ mod endpoints;
 mod extract;
 mod fetch;
 mod folder;
+mod health;
 mod log_file;
 mod nats;
 mod notice;
@@ -107,6 +108,16 @@ impl Backend {
             Backend::Redis => redis::check(&endpoints.redis_url).await,
             Backend::S3 => s3::check(&endpoints.s3).await,
             Backend::ClickHouse => clickhouse::check(&endpoints.clickhouse).await,
+        }
+    }
+}
+
+impl Backend {
+    /// Whether a server that was ready still does its work: more than whether it answers at all.
+    async fn probe(self, endpoints: &Endpoints) -> anyhow::Result<()> {
+        match self {
+            Backend::S3 => s3::probe(&endpoints.s3).await,
+            _ => self.check(endpoints).await,
         }
     }
 }

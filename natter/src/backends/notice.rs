@@ -20,6 +20,8 @@ pub enum Notice {
     Fetched { backend: Backend, package: String, seconds: f64 },
     /// The server runs but does not answer yet; it may be loading its data.
     Slow { backend: Backend, error: String, log: PathBuf },
+    /// The server was ready and does not answer as it should; if it stays so it is killed and started again.
+    Unwell { backend: Backend, error: String },
     /// The server died and is started again.
     Restarting { backend: Backend, reason: String, delay: Duration },
     /// The backend is given up.
@@ -36,6 +38,7 @@ impl fmt::Display for Notice {
             Notice::Slow { backend, error, log } => {
                 write!(f, "{backend} is not ready yet ({error}); its log is {}", log.display())
             }
+            Notice::Unwell { backend, error } => write!(f, "{backend} is unwell ({error}); it is given a moment"),
             Notice::Restarting { backend, reason, delay } => {
                 write!(f, "{backend} died ({reason}); starting it again in {:.1} s", delay.as_secs_f64())
             }

@@ -10,6 +10,7 @@ use hyper::Uri;
 use hyper::http::uri::Scheme;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use natter_projections::objects::{Objects, ObjectsConfig};
 use serde_json::json;
 use tokio::net::TcpStream;
 
@@ -139,6 +140,18 @@ pub async fn check(endpoint: &S3) -> anyhow::Result<()> {
     let status = client.get(url).await.context("s3 does not answer")?.status();
     ensure!(!status.is_server_error(), "s3 answers {status}");
     Ok(())
+}
+
+/// Whether it can look for a bucket. After a SIGTERM it goes on to answer who has no credentials, with nothing behind it.
+pub async fn probe(endpoint: &S3) -> anyhow::Result<()> {
+    let objects = Objects::new(&ObjectsConfig {
+        endpoint: endpoint.endpoint.clone(),
+        region: endpoint.region.clone(),
+        bucket: "natter".to_owned(),
+        access_key: endpoint.access_key.clone(),
+        secret_key: endpoint.secret_key.clone(),
+    });
+    Ok(objects.answers().await?)
 }
 
 #[cfg(test)]

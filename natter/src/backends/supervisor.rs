@@ -21,6 +21,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::health::{Health, PROBE_EVERY, Verdict};
 use super::log_file::LogFile;
 use super::supervised::{State, Status, Supervised, SupervisedEnd, Wanted, stop_wanted};
 use super::{Backend, Endpoints, Notice, Notify};
@@ -85,16 +86,26 @@ impl Supervisor {
         let started = Instant::now();
         let mut is_told = false;
         loop {
-            let error = match timeout(CHECK_DEADLINE, self.backend.check(&self.endpoints)).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => format!("{error:#}"),
-                Err(_) => format!("no answer within {CHECK_DEADLINE:?}"),
-            };
+            let Err(error) = in_time(self.backend.check(&self.endpoints)).await else { return };
             if !is_told && started.elapsed() > SLOW {
                 is_told = true;
                 self.tell(Notice::Slow { backend: self.backend, error, log: self.log.path().to_owned() });
             }
             sleep(CHECK_EVERY).await;
+        }
+    }
+
+    /// Of a server that was ready: returns when it is lost, with the reason.
+    async fn until_lost(&self) -> String {
+        let mut health = Health::default();
+        loop {
+            sleep(PROBE_EVERY).await;
+            let answer = in_time(self.backend.probe(&self.endpoints)).await;
+            match health.after(answer, Instant::now()) {
+                Verdict::Goes => {}
+                Verdict::Unwell(error) => self.tell(Notice::Unwell { backend: self.backend, error }),
+                Verdict::Lost(reason) => return reason,
+            }
         }
     }
 
@@ -112,6 +123,13 @@ impl Supervisor {
             tracing::warn!(%backend, "{notice}");
         }
         (self.notify)(notice);
+    }
+}
+
+async fn in_time(check: impl Future<Output = anyhow::Result<()>>) -> Result<(), String> {
+    match timeout(CHECK_DEADLINE, check).await {
+        Ok(answer) => answer.map_err(|error| format!("{error:#}")),
+        Err(_) => Err(format!("no answer within {CHECK_DEADLINE:?}")),
     }
 }
 
@@ -211,6 +229,7 @@ impl Task {
         let pid = child.id();
         self.set(Status::Starting, pid);
         let mut becomes_ready = std::pin::pin!(self.of.until_ready());
+        let mut is_lost = std::pin::pin!(self.of.until_lost());
         let mut is_ready = false;
         loop {
             tokio::select! {
@@ -222,6 +241,11 @@ impl Task {
                 () = &mut becomes_ready, if !is_ready => {
                     is_ready = true;
                     self.set(Status::Ready, pid);
+                }
+                reason = &mut is_lost, if is_ready => {
+                    // It may hang in its own end: there is nothing to ask it for.
+                    terminate(&mut child, Duration::ZERO).await;
+                    return End::Died(reason);
                 }
                 () = sleep(LOG_BOUND_EVERY) => self.of.bound_log(),
             }

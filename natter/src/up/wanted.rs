@@ -62,6 +62,6 @@ fn tell(notice: &Notice, is_for_people: bool) {
     match notice {
         Notice::Fetching { .. } | Notice::Fetched { .. } if is_for_people => say(&notice.to_string()),
         Notice::Fetching { backend, .. } | Notice::Fetched { backend, .. } => tracing::info!(%backend, "{notice}"),
-        Notice::Slow { .. } | Notice::Restarting { .. } | Notice::Failed { .. } => {}
+        Notice::Slow { .. } | Notice::Unwell { .. } | Notice::Restarting { .. } | Notice::Failed { .. } => {}
     }
 }

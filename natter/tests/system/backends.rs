@@ -336,3 +336,35 @@ async fn every_role_has_a_user_and_only_processors_write_outcomes() {
     admin.publish("evt.0", "the last".into()).await.unwrap().await.unwrap();
     assert_eq!(stored.info().await.unwrap().state.messages, 3, "of the processor, and two of the administrator");
 }
+
+/// One that hangs, and one that has been asked to end and does not: both are alive, and neither serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_alive_and_does_not_serve_is_killed_and_started_again() {
+    let outer = tempfile::tempdir().unwrap();
+    let (notices, mut heard) = tokio::sync::mpsc::channel(64);
+    let mut options = options(outer.path().join("data"), &[Backend::Redis, Backend::S3]);
+    options.notify = std::sync::Arc::new(move |notice| notices.try_send(notice).unwrap_or(()));
+    let started = backends::start(options).await.unwrap();
+    let mut old = Vec::new();
+    for (backend, signal) in
+        [(Backend::Redis, rustix::process::Signal::STOP), (Backend::S3, rustix::process::Signal::TERM)]
+    {
+        started.ready(backend).await.unwrap();
+        let pid = started.state(backend).unwrap().borrow().pid;
+        crate::servers::signal(pid.unwrap(), signal);
+        old.push((backend, pid));
+    }
+    for (backend, pid) in old {
+        let mut state = started.state(backend).unwrap();
+        let again = state.wait_for(|state| state.status == Status::Ready && state.pid != pid);
+        timeout(Duration::from_secs(90), again).await.expect("it is started again").unwrap();
+    }
+    let mut said = Vec::new();
+    while let Ok(notice) = heard.try_recv() {
+        said.push(notice.to_string());
+    }
+    for part in ["redis is unwell (", "redis died (it ran, but was unwell for", "s3 died (it ran, but was unwell for"] {
+        assert!(said.iter().any(|line| line.starts_with(part)), "{part} in {said:?}");
+    }
+    started.stop(DEADLINE).await;
+}
