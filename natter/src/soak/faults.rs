@@ -15,6 +15,7 @@ use super::device::Harm;
 use super::parts::Part;
 use super::process::signal;
 use super::proxy::Link;
+use super::room::Cramped;
 use super::schedule::{Fault, Step};
 use super::system::System;
 use crate::backends::Backend;
@@ -50,6 +51,8 @@ pub struct Player {
     random: Random,
     /// Frozen processes, so that none stays so.
     frozen: Arc<Mutex<Vec<u32>>>,
+    /// Held while a partition's streams have another size than they should.
+    resizing: Arc<Mutex<()>>,
     data: PathBuf,
     started: Instant,
 }
@@ -63,7 +66,7 @@ impl Player {
         data: &Path,
         started: Instant,
     ) -> Self {
-        Self { system, harms, random, frozen: Arc::default(), data: data.to_owned(), started }
+        Self { system, harms, random, frozen: Arc::default(), resizing: Arc::default(), data: data.to_owned(), started }
     }
 
     /// Plays it to its end, then heals everything.
@@ -118,6 +121,7 @@ impl Player {
             Fault::Sockets(percent) => self.harm(percent, Harm::Cut(number)),
             Fault::Slow(percent, time) => self.harm(percent, Harm::Slow(Instant::now() + time)),
             Fault::Disk(time) => self.fill(time, lasting),
+            Fault::Reserve(partition, time) => self.cramp(partition, time, lasting),
         }
     }
 
@@ -171,14 +175,31 @@ impl Player {
         });
         true
     }
+
+    /// Takes a partition's streams their room, and makes them as large as they were.
+    fn cramp(&self, partition: u16, time: Duration, lasting: &mut JoinSet<()>) -> bool {
+        let (system, resizing) = (Arc::clone(&self.system), Arc::clone(&self.resizing));
+        lasting.spawn(async move {
+            let full = async {
+                let _one_at_a_time = resizing.lock().await;
+                let cramped = Cramped::take(system.config(), partition).await?;
+                sleep(time).await;
+                cramped.give_back().await
+            };
+            if let Err(error) = full.await {
+                tracing::warn!(partition, error = format!("{error:#}"), "a full log did not come about");
+            }
+        });
+        true
+    }
 }
 
 /// How long a process may take to end that is asked to.
 fn grace(part: Part) -> Duration {
     match part {
         Part::Natter(..) => Duration::from_secs(15),
-        // It waits for its own inner streams to end; `natter up` does not wait for it either.
-        Part::Backend(Backend::S3) => Duration::from_millis(500),
+        // It does not end by itself while streams of its own are open: whoever supervises it has to notice.
+        Part::Backend(Backend::S3) => Duration::from_mins(1),
         Part::Backend(_) => Duration::from_secs(10),
     }
 }

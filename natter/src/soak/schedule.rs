@@ -18,6 +18,11 @@ const UP_REST: Duration = Duration::from_secs(10);
 /// A role's process is let come up before it is killed again.
 const ROLE_REST: Duration = Duration::from_millis(2500);
 
+/// A partition that was full is let have room.
+const RESERVE_REST: Duration = Duration::from_secs(12);
+/// Of the log, as it is by default.
+const PARTITIONS: u16 = 4;
+
 /// A kind of fault, as `--faults` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Kind {
@@ -37,12 +42,14 @@ pub enum Kind {
     Slow,
     /// The disk of NATS is full for some seconds (as root: a file system of its own).
     Disk,
+    /// The streams of a partition are full for some seconds; then they are made larger.
+    Reserve,
 }
 
 impl Kind {
     /// All that need no privileges.
-    pub const USUAL: [Self; 7] =
-        [Self::Kill, Self::Term, Self::Freeze, Self::Link, Self::Flush, Self::Sockets, Self::Slow];
+    pub const USUAL: [Self; 8] =
+        [Self::Kill, Self::Term, Self::Freeze, Self::Link, Self::Flush, Self::Sockets, Self::Slow, Self::Reserve];
 }
 
 /// One fault.
@@ -64,6 +71,8 @@ pub enum Fault {
     Slow(u64, Duration),
     /// NATS cannot write for so long.
     Disk(Duration),
+    /// The streams of so-manieth partition have no room for so long.
+    Reserve(u16, Duration),
 }
 
 /// A fault in its time.
@@ -92,7 +101,7 @@ pub struct Plan {
 
 /// The schedule of a plan. Where `count` is given it has so many steps, however long that takes.
 pub fn schedule(plan: &Plan) -> Vec<Step> {
-    let mut maker = Maker { random: Random::seeded(plan.seed), shape: plan.shape, rests: Vec::new() };
+    let mut maker = Maker { random: Random::seeded(plan.seed), shape: plan.shape, rests: Vec::new(), full: Vec::new() };
     let room = plan.lasts.saturating_sub(2 * QUIET);
     let gap = match (plan.count, plan.shape) {
         (Some(count), _) => room / count.max(1),
@@ -116,6 +125,8 @@ struct Maker {
     shape: Shape,
     /// Until when a part is not killed again.
     rests: Vec<(Part, Duration)>,
+    /// Until when a partition is not filled again.
+    full: Vec<(u16, Duration)>,
 }
 
 impl Maker {
@@ -143,6 +154,14 @@ impl Maker {
                 }
                 self.rests.push((Part::Backend(Backend::Nats), at + BACKEND_REST));
                 Fault::Disk(self.time(1000, 4000))
+            }
+            Kind::Reserve => {
+                let partition = u16::try_from(self.random.below(u64::from(PARTITIONS))).unwrap_or(0);
+                if self.full.iter().any(|(full, until)| *full == partition && *until > at) {
+                    return None;
+                }
+                self.full.push((partition, at + RESERVE_REST));
+                Fault::Reserve(partition, self.time(1000, 6000))
             }
         })
     }
@@ -201,6 +220,7 @@ impl Fault {
             Self::Sockets(_) => "cut sockets".to_owned(),
             Self::Slow(..) => "slow readers".to_owned(),
             Self::Disk(_) => "disk full".to_owned(),
+            Self::Reserve(..) => "log full".to_owned(),
         }
     }
 
@@ -220,7 +240,7 @@ impl Fault {
             Self::Link(Wire { from: Some(from), to }, ..) if decides(from) && is_backend(to, Backend::Nats) => {
                 Some("lost-ack")
             }
-            Self::Disk(_) => Some("lost-ack"),
+            Self::Disk(_) | Self::Reserve(..) => Some("lost-ack"),
             Self::Flush => Some("flush"),
             Self::Kill(part) if is_backend(part, Backend::Redis) => Some("fall-back"),
             Self::Kill(part) | Self::Freeze(part, _) if projects(part) => Some("stand"),
@@ -252,6 +272,9 @@ impl fmt::Display for Step {
             Fault::Sockets(percent) => write!(f, "cut the sockets of {percent} % of the clients"),
             Fault::Slow(percent, time) => write!(f, "{percent} % of the clients do not read for {} ms", ms(time)),
             Fault::Disk(time) => write!(f, "the disk of nats is full for {} ms", ms(time)),
+            Fault::Reserve(partition, time) => {
+                write!(f, "the log of partition {partition} is full for {} ms", ms(time))
+            }
         }
     }
 }
@@ -295,7 +318,7 @@ mod tests {
                     assert!(labels.contains(&format!("{kind} {part}")), "{kind} {part} in {labels:?}");
                 }
             }
-            for label in ["flush redis", "cut sockets", "slow readers"] {
+            for label in ["flush redis", "cut sockets", "slow readers", "log full"] {
                 assert!(labels.contains(label), "{label}");
             }
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use natter_nats::backoff::until_there;
 use natter_nats::server::{Fsync, ServerRole};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
@@ -95,7 +96,10 @@ impl System {
             setup,
         };
         system.ready(READY_MAX).await?;
-        system.config = running::config(&system.setup.data)?;
+        // The gateway serves a moment before `up` has written where everything is.
+        let written =
+            until_there("the running system's addresses", |_| true, || async { running::config(&system.setup.data) });
+        system.config = timeout(HEALED_MAX, written).await.context("the system does not say where it is")??;
         Ok(system)
     }
 
@@ -318,6 +322,7 @@ fn child_of(parent: u32, backend: Backend) -> Option<u32> {
     });
     children.flatten().find(|pid| {
         let folder = std::fs::read_link(Path::new("/proc").join(pid.to_string()).join("cwd"));
-        folder.is_ok_and(|folder| folder.ends_with(backend.name()))
+        // The history's engine runs in a folder of that.
+        folder.is_ok_and(|folder| folder.ancestors().take(2).any(|folder| folder.ends_with(backend.name())))
     })
 }
