@@ -26,7 +26,7 @@ pub struct Soak {
     /// What is broken; without it, all but `disk`.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub faults: Vec<Kind>,
-    /// So many faults a round, evenly spread, instead of one in 2.5 s (apart: 1.5 s).
+    /// So many faults in all, evenly spread over the rounds, instead of one in 2.5 s (apart: 1.5 s).
     #[arg(long, visible_alias = "kills")]
     pub count: Option<u32>,
     /// Messages a second over all clients.
@@ -38,6 +38,9 @@ pub struct Soak {
     /// Append each round to this file, and go on behind the rounds that it holds.
     #[arg(long)]
     pub results: Option<PathBuf>,
+    /// Run nothing: name so many of the worst rounds of the results, with their schedules for the core's simulation.
+    #[arg(long, requires = "results")]
+    pub worst: Option<usize>,
 }
 
 impl Soak {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use natter_schemas::id::ConversationId;
+use natter_schemas::limits::SESSION_UNANSWERED_MAX;
 use natter_schemas::random::Random;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -16,12 +17,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::socket::Socket;
 use super::tally::Tally;
+use super::waits::Waits;
 use super::wishes::Wishes;
 use super::witness::{Account, Entry as Noted, Fate};
 use super::world::HALL;
 
-/// Commands of a session on their way at once.
-const ON_THEIR_WAY_MAX: usize = 64;
+/// Commands of a session on their way at once: a few less than the server takes, so that one partition which stands does
+/// not keep the client from the others.
+const ON_THEIR_WAY_MAX: usize = 240;
+const _: () = assert!(ON_THEIR_WAY_MAX < SESSION_UNANSWERED_MAX);
+/// Wishes of a device that are not answered; beyond it, it wishes nothing more, and the report shows a lower offer.
+const WISHES_MAX: usize = 4096;
 /// A client that is not answered for so long connects anew.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// The server pings every 25 s, and there is much to hear: what is silent for so long is gone.
@@ -101,8 +107,8 @@ pub struct Home {
     pub account: Account,
     /// For the report.
     pub tally: Tally,
-    /// Of each answered message: when it was wished, in milliseconds of the load, and how long the answer took.
-    pub waits: Vec<(u32, u32)>,
+    /// Of its messages.
+    pub waits: Waits,
 }
 
 /// A device.
@@ -124,7 +130,7 @@ pub struct Device {
     /// The how-manieth session this is.
     pub(super) session: u32,
     pub(super) wishes: Wishes,
-    pub(super) waits: Vec<(u32, u32)>,
+    pub(super) waits: Waits,
     settled: watch::Sender<usize>,
     is_settled: bool,
     pub(super) started: Instant,
@@ -156,7 +162,7 @@ impl Device {
             gateway,
             session: 0,
             wishes,
-            waits: Vec::new(),
+            waits: Waits::default(),
             settled,
             is_settled: false,
             started,
@@ -241,7 +247,7 @@ impl Device {
             if slow_until.is_none() && heard.elapsed() > SILENCE_MAX {
                 bail!("nothing was heard for {} s", SILENCE_MAX.as_secs());
             }
-            if self.wishes.waits_since().is_some_and(|since| now - since.max(opened) > ANSWER_MAX) {
+            if self.wishes.waits_since().is_some_and(|since| now - since > ANSWER_MAX) {
                 bail!("no answer for {} s", ANSWER_MAX.as_secs());
             }
         }
@@ -265,18 +271,26 @@ impl Device {
         }
     }
 
-    /// Wishes something, if it is time to.
+    /// Wishes what is due: also what became due while it had no session, for the load does not wait for the system.
     fn wish(&mut self, now: Instant) {
-        if now < self.next_wish {
-            return;
-        }
         let gap_us = u64::try_from(self.who.gap.as_micros()).unwrap_or(u64::MAX).max(2);
-        self.next_wish = now + Duration::from_micros(gap_us / 2 + self.random.below(gap_us));
         let rooms: Vec<ConversationId> = self.rooms.keys().copied().collect();
-        if rooms.is_empty() || self.wishes.len() >= 2 * ON_THEIR_WAY_MAX {
-            return;
+        while self.next_wish <= now {
+            let due = self.next_wish;
+            self.next_wish += Duration::from_micros(gap_us / 2 + self.random.below(gap_us));
+            if rooms.is_empty() || self.wishes.len() >= WISHES_MAX {
+                continue;
+            }
+            let room = *self.random.of(&rooms);
+            self.wish_beside(room, due);
+            let command = json!({ "cmd": "message.send", "conversation": room, "text": self.who.padding });
+            let id = self.wishes.add(self.who.number, command, due);
+            self.account.sent.insert(id.number, (room.get(), Fate::Unanswered));
         }
-        let room = *self.random.of(&rooms);
+    }
+
+    /// Now and then something else, beside the messages.
+    fn wish_beside(&mut self, room: ConversationId, due: Instant) {
         let command = match self.random.below(100) {
             0 if self.own_groups < OWN_GROUPS_MAX => {
                 self.own_groups += 1;
@@ -284,7 +298,7 @@ impl Device {
                 let members: BTreeSet<&String> = members.into_iter().collect();
                 json!({ "cmd": "conversation.create", "kind": "group", "members": members })
             }
-            1..=4 if self.rooms[&room].last > 0 => {
+            1..=4 if self.rooms.get(&room).is_some_and(|room| room.last > 0) => {
                 let seq = self.rooms[&room].last;
                 json!({ "cmd": "conversation.read", "conversation": room, "seq": seq })
             }
@@ -297,15 +311,9 @@ impl Device {
                 let cmd = if is_in { "conversation.leave" } else { "conversation.join" };
                 json!({ "cmd": cmd, "conversation": format!("ext:{HALL}") })
             }
-            _ => {
-                json!({ "cmd": "message.send", "conversation": room, "text": self.who.padding })
-            }
+            _ => return,
         };
-        let sends = command["cmd"] == "message.send";
-        let id = self.wishes.add(self.who.number, command, now);
-        if sends {
-            self.account.sent.insert(id.number, (room.get(), Fate::Unanswered));
-        }
+        self.wishes.add(self.who.number, command, due);
     }
 
     /// From now on it sees what comes after `after`.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::device::Device;
 use super::tally::Tally;
+use super::waits::Slow;
 use super::wishes::Settled;
 use super::witness::{Entry, Fate, Message, WishId};
 use super::world::HALL;
@@ -45,7 +46,7 @@ impl Device {
             }
         };
         match settled {
-            Settled::Answered(command, answer, after) => {
+            Settled::Answered(command, answer, after, sends) => {
                 self.tally.answered += 1;
                 let (number, conversation) = (number_of(&command), answer.conversation);
                 if let (Some(message), Some(seq), Some(number)) = (answer.message, answer.seq, number) {
@@ -53,7 +54,14 @@ impl Device {
                     self.tally.messages += 1;
                     self.account.sent.insert(number, (room, Fate::Answered(seq, message.get())));
                     let since = now.duration_since(self.started).saturating_sub(after);
-                    self.waits.push((millis(since), millis(after)));
+                    self.waits.add(Slow {
+                        wait_ms: millis(after),
+                        since_ms: millis(since),
+                        wish: WishId { device: self.who.number, number }.to_string(),
+                        conversation: room,
+                        sends,
+                        faults: Vec::new(),
+                    });
                 } else if command["cmd"] == "conversation.read"
                     && let (Some(room), Some(seq)) = (conversation, answer.seq)
                 {

@@ -56,17 +56,33 @@ pub async fn soak(args: &Soak) -> anyhow::Result<ExitCode> {
     let random = || getrandom::u32().map_err(|error| anyhow::anyhow!("no random bytes: {error}"));
     let first = args.seed.map_or_else(|| random().map(u64::from), Ok)?;
     let mut results = Results::open(args.results.as_deref())?;
+    if let Some(count) = args.worst {
+        results.worst(count).iter().for_each(|case| print(case));
+        return Ok(ExitCode::SUCCESS);
+    }
     for number in results.rounds()..rounds {
         let shape = shapes[usize::try_from(number % shapes.len() as u64)?];
         let (seed, kinds) = (first.wrapping_add(number), args.kinds());
-        let report = round(&Round { seed, shape, kinds, count: args.count, rate: args.rate, lasts }, &say).await?;
+        let count = args.count.map(|count| share(count, number, rounds));
+        let report = round(&Round { seed, shape, kinds, count, rate: args.rate, lasts }, &say).await?;
         results.append(&report)?;
         print(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
         if !report.is_clean() {
             return Ok(ExitCode::FAILURE);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    if !args.json
+        && let Some(sum) = results.sum()
+    {
+        print(&sum);
+    }
+    Ok(if results.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the round of this number has of so many faults in so many rounds.
+fn share(count: u32, number: u64, rounds: u64) -> u32 {
+    let up_to = |number| u64::from(count) * number / rounds;
+    u32::try_from(up_to(number + 1) - up_to(number)).unwrap_or(count)
 }
 
 #[expect(clippy::print_stdout, reason = "what the command answers")]
@@ -77,4 +93,15 @@ fn print(line: &str) {
 #[expect(clippy::print_stderr, reason = "what the operator should see meanwhile")]
 fn say(line: &str) {
     eprintln!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn all_rounds_together_have_all_faults() {
+        assert_eq!((0..7).map(|number| share(1000, number, 7)).sum::<u32>(), 1000);
+        assert_eq!(share(125, 0, 1), 125);
+    }
 }

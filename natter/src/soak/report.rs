@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::faults::Cost;
 use super::tally::Tally;
+use super::waits::{Percentiles, Slow};
 use super::witness::Broken;
 
 /// Broken promises that are shown; all are in the JSON.
@@ -22,8 +23,17 @@ pub struct Report {
     pub shape: &'static str,
     /// How long the load ran.
     pub seconds: u64,
-    /// Messages a second that were wished for.
+    /// Messages a second that were asked for.
     pub rate: u64,
+    /// Messages a second that the clients wished. Less than the rate: they had to wait for their rooms at first, or too
+    /// much of theirs was unanswered.
+    pub offered_per_second: u64,
+    /// Messages a second that were answered before the load ended.
+    pub reached_per_second: u64,
+    /// How long messages waited for their answer.
+    pub wait_ms: Percentiles,
+    /// Those that waited longest.
+    pub slowest: Vec<Slow>,
     /// Devices that chatted.
     pub devices: usize,
     /// Faults, by kind.
@@ -54,7 +64,13 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, shape, seconds, rate, devices, clients, .. } = self;
-        writeln!(f, "seed {seed}, shape {shape}: {seconds} s, {devices} devices, {rate} messages/s wished for")?;
+        writeln!(f, "seed {seed}, shape {shape}: {seconds} s, {devices} devices, {rate} messages/s asked for")?;
+        let Percentiles { p50, p99, max } = self.wait_ms;
+        writeln!(
+            f,
+            "  {} messages/s offered, {} messages/s answered within these {seconds} s; waits p50 {p50}, p99 {p99}, max {max} ms",
+            self.offered_per_second, self.reached_per_second
+        )?;
         let faults: u64 = self.faults.values().map(|cost| cost.count).sum();
         writeln!(
             f,
@@ -64,6 +80,11 @@ impl fmt::Display for Report {
         for (label, cost) in &self.faults {
             let Cost { count, worst_wait_ms_p50, worst_wait_ms_max } = cost;
             writeln!(f, "    {count:>5} × {label:<32} median {worst_wait_ms_p50:>6}, greatest {worst_wait_ms_max:>6}")?;
+        }
+        for Slow { wait_ms, since_ms, wish, conversation, sends, faults } in &self.slowest {
+            let since = f64::from(*since_ms) / 1000.0;
+            let faults = faults.join(", ");
+            writeln!(f, "    {wait_ms} ms: {wish} of {since:.1} s in {conversation}, sent {sends} times; {faults}")?;
         }
         let Tally { answered, messages, same_again, live, read, sessions, .. } = clients;
         writeln!(

@@ -19,6 +19,7 @@ use super::schedule::{Kind, Plan, Step, core_schedule, schedule};
 use super::system::{Setup, System};
 use super::tally::Tally;
 use super::truth;
+use super::waits::Waits;
 use super::witness::{Account, Broken, judge};
 use super::world::{World, is_visitor};
 use crate::audit;
@@ -82,7 +83,9 @@ pub async fn round(round: &Round, say: &impl Fn(&str)) -> anyhow::Result<Report>
     }
     let folder = Folder::make(kinds.contains(&Kind::Disk))?;
     let setup = Setup { shape, data: folder.path.clone(), full_disk: kinds.contains(&Kind::Disk) };
-    let system = Arc::new(System::start(setup).await?);
+    let started = System::start(setup).await;
+    let system = started.with_context(|| format!("no system came up; its data stays in {}", folder.path.display()))?;
+    let system = Arc::new(system);
     let report = proof(round, &system, &steps, lasts, &folder.path).await;
     if let Ok(system) = Arc::try_unwrap(system).map_err(drop) {
         system.stop().await;
@@ -119,24 +122,31 @@ async fn proof(
     let homes = crowd.read(positions.join(",").into(), &mut broken).await;
     let truth = truth::truth(&log, &truth::ends(&log).await?).await?;
     broken.extend(system.surprises().into_iter().map(|seen| of_the_system("processes go on", seen)));
-
     broken.extend(system.stubborn().into_iter().map(|seen| of_the_system("a drain ends in time", seen)));
 
-    let (mut accounts, mut clients, mut waits) = (Vec::<Account>::new(), Tally::default(), Vec::new());
+    let (mut accounts, mut clients, mut waits) = (Vec::<Account>::new(), Tally::default(), Waits::default());
     for home in homes {
         accounts.push(home.account);
         clients.add(home.tally);
-        waits.extend(home.waits);
+        waits.join(home.waits);
     }
     broken.extend(judge(&accounts, &truth));
     broken.extend(audited(system.config()).await?);
+    let faults: Vec<_> = played.done.iter().map(|done| (done.at_ms, done.label.as_str())).collect();
+    waits.explain(&faults);
+    let seconds = lasts.as_secs().max(1);
+    let offered: u64 = accounts.iter().map(|account| account.sent.len() as u64).sum();
     Ok(Report {
         seed: round.seed,
         shape: round.shape.name(),
-        seconds: lasts.as_secs(),
+        seconds,
         rate: round.rate,
+        offered_per_second: offered / seconds,
+        reached_per_second: waits.answered_by(u32::try_from(lasts.as_millis())?) / seconds,
+        wait_ms: waits.percentiles(),
         devices: accounts.len(),
-        faults: costs(&played.done, &mut waits),
+        faults: costs(&played.done, &mut waits.all),
+        slowest: waits.slowest,
         missed: played.missed,
         clients,
         logged: truth.messages.values().map(|messages| messages.len() as u64).sum(),

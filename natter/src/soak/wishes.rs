@@ -1,7 +1,7 @@
 //! What a device wants, until it is answered: commands on their way, when each is sent again, and what is learnt from
 //! the answers. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use natter_schemas::error::ErrorCode;
@@ -22,19 +22,29 @@ struct Wish {
     command: Value,
     /// When it was wished.
     since: Instant,
-    /// When it is sent (again); `None`: it is on its way.
-    due: Option<Instant>,
+    place: Place,
     /// It was sent before and may have come through.
     doubtful: bool,
     /// It was answered, and is asked for once more to see whether the answer is the same.
     first: Option<Answer>,
+    /// How often it was sent.
+    sends: u32,
+}
+
+/// Where a wish is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is sent (again) then.
+    Due(Instant),
+    /// On its way since then.
+    Sent(Instant),
 }
 
 /// What an answer comes to.
 #[derive(Debug)]
 pub enum Settled {
-    /// The first answer, after so long.
-    Answered(Value, Answer, Duration),
+    /// The first answer, after so long and so many sends.
+    Answered(Value, Answer, Duration, u32),
     /// The same again, or not: then both.
     Again(Value, Result<(), (Answer, Answer)>),
     /// Refused for good.
@@ -49,6 +59,10 @@ pub enum Settled {
 #[derive(Debug, Default)]
 pub struct Wishes {
     open: BTreeMap<u32, Wish>,
+    /// Those that wait to be sent, by when they are due.
+    due: BTreeSet<(Instant, u32)>,
+    /// Those that are on their way, by when they were sent.
+    sent: BTreeSet<(Instant, u32)>,
     last: u32,
 }
 
@@ -71,14 +85,16 @@ impl Wishes {
         if let Some(text) = command["text"].as_str() {
             command["text"] = json!(format!("{id} {text}"));
         }
-        self.open.insert(self.last, Wish { command, since: now, due: Some(now), doubtful: false, first: None });
+        let wish = Wish { command, since: now, place: Place::Due(now), doubtful: false, first: None, sends: 0 };
+        self.put(self.last, wish);
         id
     }
 
     /// The frame of a command that is due.
     pub fn next_due(&mut self, now: Instant) -> Option<String> {
-        let (number, wish) = self.open.iter_mut().find(|(_, wish)| wish.due.is_some_and(|due| due <= now))?;
-        wish.due = None;
+        let number = self.due.first().filter(|(due, _)| *due <= now)?.1;
+        let wish = self.move_to(number, Place::Sent(now))?;
+        wish.sends += 1;
         let mut frame = wish.command.clone();
         frame["id"] = json!(number.to_string());
         if wish.doubtful {
@@ -89,25 +105,52 @@ impl Wishes {
 
     /// When the next one is due.
     pub fn due(&self) -> Option<Instant> {
-        self.open.values().filter_map(|wish| wish.due).min()
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// Commands that are on their way on this connection.
     pub fn on_their_way(&self) -> usize {
-        self.open.values().filter(|wish| wish.due.is_none()).count()
+        self.sent.len()
+    }
+
+    fn move_to(&mut self, number: u32, place: Place) -> Option<&mut Wish> {
+        let mut wish = self.take(number)?;
+        wish.place = place;
+        self.put(number, wish);
+        self.open.get_mut(&number)
+    }
+
+    fn put(&mut self, number: u32, wish: Wish) {
+        match wish.place {
+            Place::Due(at) => self.due.insert((at, number)),
+            Place::Sent(at) => self.sent.insert((at, number)),
+        };
+        self.open.insert(number, wish);
+    }
+
+    fn take(&mut self, number: u32) -> Option<Wish> {
+        let wish = self.open.remove(&number)?;
+        match wish.place {
+            Place::Due(at) => self.due.remove(&(at, number)),
+            Place::Sent(at) => self.sent.remove(&(at, number)),
+        };
+        Some(wish)
     }
 
     /// The connection is gone: everything is sent again on the next one.
     pub fn lost(&mut self, now: Instant) {
-        for wish in self.open.values_mut() {
-            wish.doubtful |= wish.due.is_none();
-            wish.due = Some(now);
+        let numbers: Vec<u32> = self.open.keys().copied().collect();
+        for number in numbers {
+            let Some(mut wish) = self.take(number) else { continue };
+            wish.doubtful |= matches!(wish.place, Place::Sent(_));
+            wish.place = Place::Due(now);
+            self.put(number, wish);
         }
     }
 
-    /// Since when the oldest command that is on its way has waited.
+    /// Since when the oldest command that is on its way is.
     pub fn waits_since(&self) -> Option<Instant> {
-        self.open.values().filter(|wish| wish.due.is_none()).map(|wish| wish.since).min()
+        self.sent.first().map(|(since, _)| *since)
     }
 
     /// Whether such a command is not settled.
@@ -122,33 +165,31 @@ impl Wishes {
 
     /// An answer came. One that may have been stored twice is asked for once more, to compare.
     pub fn answered(&mut self, id: &str, answer: Answer, now: Instant) -> Settled {
-        let Some(number) = id.parse().ok().filter(|number| self.open.contains_key(number)) else {
+        let Some((number, mut wish)) = id.parse().ok().and_then(|number| Some((number, self.take(number)?))) else {
             return Settled::Unknown;
         };
-        let Some(mut wish) = self.open.remove(&number) else { return Settled::Unknown };
         if let Some(first) = wish.first {
             let same = first.message == answer.message && first.seq == answer.seq;
             return Settled::Again(wish.command, if same { Ok(()) } else { Err((first, answer)) });
         }
-        let (command, after) = (wish.command.clone(), now - wish.since);
+        let (command, after, sends) = (wish.command.clone(), now - wish.since, wish.sends);
         if wish.doubtful && answer.message.is_some() {
-            (wish.first, wish.due, wish.doubtful) = (Some(answer.clone()), Some(now), true);
-            self.open.insert(number, wish);
+            (wish.first, wish.place, wish.doubtful) = (Some(answer.clone()), Place::Due(now), true);
+            self.put(number, wish);
         }
-        Settled::Answered(command, answer, after)
+        Settled::Answered(command, answer, after, sends)
     }
 
     /// A refusal came.
     pub fn refused(&mut self, id: &str, error: &ErrorBody, now: Instant) -> Settled {
         let Some(number) = id.parse::<u32>().ok() else { return Settled::Unknown };
-        let Some(wish) = self.open.get_mut(&number) else { return Settled::Unknown };
         if error.code.retryable() {
-            let after = Duration::from_millis(error.retry_after_ms.unwrap_or(0));
-            wish.due = Some(now + after.clamp(RETRY_MIN, RETRY_MAX));
+            let after = Duration::from_millis(error.retry_after_ms.unwrap_or(0)).clamp(RETRY_MIN, RETRY_MAX);
+            let Some(wish) = self.move_to(number, Place::Due(now + after)) else { return Settled::Unknown };
             wish.doubtful |= matches!(error.code, ErrorCode::OutcomeUnknown | ErrorCode::Internal);
             return Settled::Later(error.code);
         }
-        match self.open.remove(&number) {
+        match self.take(number) {
             Some(wish) => Settled::Refused(wish.command, error.code),
             None => Settled::Unknown,
         }
