@@ -159,7 +159,7 @@ pub(crate) struct Link {
 }
 
 /// Messages that wait in one subscription before the client library drops some.
-const SUBSCRIPTION_CAPACITY: usize = 8192;
+pub(crate) const SUBSCRIPTION_CAPACITY: usize = 8192;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A link that is dead without a word is noticed after two of these.
 const PING_INTERVAL: Duration = Duration::from_secs(5);

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use self::place::Place;
 use crate::backoff::Backoff;
-use crate::connection::Log;
+use crate::connection::{Log, SUBSCRIPTION_CAPACITY};
 use crate::error::LogError;
 use crate::stored::Stored;
 
@@ -38,8 +38,11 @@ impl Default for ReaderOptions {
 
 /// A request that is smaller than a message would never be answered.
 const BYTES_MIN: usize = 8 * 1024 * 1024 + 64 * 1024;
-/// Messages under way at most; the bytes are the real limit.
-const MESSAGES_MAX: usize = 10_000;
+/// Messages asked for at once; the bytes are the real limit.
+const MESSAGES_MAX: usize = 4096;
+/// The client library asks anew when half of them have been read. What a slow reader leaves must fit into its subscription: else
+/// some are dropped, and only the end of that request, half a minute later, tells.
+const _: () = assert!(MESSAGES_MAX + MESSAGES_MAX / 2 < SUBSCRIPTION_CAPACITY);
 /// The broker says so often that it is there; twice as long without a word, and the consumer is made again.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const EXPIRES: Duration = Duration::from_secs(30);
