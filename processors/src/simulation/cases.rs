@@ -32,6 +32,16 @@ const CASES: &[(&str, u64, &str)] = &[
         5,
         "50 history-away; 51 flush; 60 kill; 100 history-away; 101 flush; 102 stand; 150 history-away; 151 double; 152 lost-ack",
     ),
+    (
+        "soak 40, one: natter is killed between freezes of nats, then redis is flushed; a wait of 8.2 s",
+        40,
+        "20 lost-ack; 80 kill; 253 lost-ack; 291 lost-ack; 361 flush",
+    ),
+    (
+        "soak 41, apart: redis is flushed four times while the history and the view stand",
+        41,
+        "20 history-away; 39 flush; 76 stand; 122 history-away; 139 lost-ack; 171 flush; 256 flush; 279 flush",
+    ),
 ];
 
 fn play(seed: u64, schedule: &str) {
