@@ -318,8 +318,11 @@ pub async fn turn_away(mut stream: TcpStream, refusal: Refusal) {
     refusal.count();
     let Some(answer) = refusal.answer() else { return };
     let told = async {
-        // An answer to what was not asked yet is no answer to a client that keeps to HTTP.
-        timeout(ASKED_WITHIN, stream.peek(&mut [0])).await.unwrap_or(Ok(0))?;
+        // An answer to what was not asked yet is no answer to a client that keeps to HTTP. Where all places are taken, those
+        // of who is told so are too few to wait in.
+        if refusal == Refusal::Starting {
+            timeout(ASKED_WITHIN, stream.peek(&mut [0])).await.unwrap_or(Ok(0))?;
+        }
         stream.write_all(&answer).await?;
         stream.shutdown().await?;
         poll_fn(|cx| poll_discard(&mut stream, cx)).await

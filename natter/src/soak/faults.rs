@@ -9,7 +9,7 @@ use natter_schemas::random::Random;
 use rustix::process::Signal;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::device::Harm;
 use super::parts::Part;
@@ -21,6 +21,8 @@ use super::system::System;
 use crate::backends::Backend;
 use crate::connect;
 
+/// Whether a process that was asked to end has.
+const LOOK: Duration = Duration::from_millis(100);
 /// A file that fills the disk of NATS.
 const BALLAST: &str = "ballast";
 /// Written at once.
@@ -130,8 +132,12 @@ impl Player {
         let Some(pid) = self.system.pid(part).filter(|_| self.system.signal(part, Signal::TERM)) else { return false };
         let (system, grace) = (Arc::clone(&self.system), grace(part));
         lasting.spawn(async move {
-            sleep(grace).await;
-            if system.pid(part) == Some(pid) {
+            let ended = async {
+                while system.pid(part) == Some(pid) {
+                    sleep(LOOK).await;
+                }
+            };
+            if timeout(grace, ended).await.is_err() {
                 system.did_not_end(part, grace);
                 system.signal(part, Signal::KILL);
             }

@@ -134,7 +134,9 @@ async fn proof(
     broken.extend(audited(system.config()).await?);
     let faults: Vec<_> = played.done.iter().map(|done| (done.at_ms, done.label.as_str())).collect();
     waits.explain(&faults);
-    let seconds = lasts.as_secs().max(1);
+    // A last fault may have gone on behind the end of the schedule, and the load with it.
+    let lasted = quiet.duration_since(started);
+    let seconds = lasted.as_secs().max(1);
     let offered: u64 = accounts.iter().map(|account| account.sent.len() as u64).sum();
     Ok(Report {
         seed: round.seed,
@@ -142,7 +144,7 @@ async fn proof(
         seconds,
         rate: round.rate,
         offered_per_second: offered / seconds,
-        reached_per_second: waits.answered_by(u32::try_from(lasts.as_millis())?) / seconds,
+        reached_per_second: waits.answered_by(u32::try_from(lasted.as_millis())?) / seconds,
         wait_ms: waits.percentiles(),
         devices: accounts.len(),
         faults: costs(&played.done, &mut waits.all),
