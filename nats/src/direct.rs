@@ -202,12 +202,25 @@ impl Log {
     /// # Errors
     /// [`LogError::Transient`]; [`LogError::Corrupt`]: a message within the bounds is missing.
     pub async fn sequence_at(&self, stream: &str, stored_ms: u64) -> Result<u64, LogError> {
+        self.first_not(stream, |found| Ok(found.stored_ms < stored_ms)).await
+    }
+
+    /// The first sequence of `stream` whose message is not `before` what is looked for; `last + 1` where all are. Those that are before it must all stand in
+    /// front of those that are not. Some twenty messages of a million are read.
+    ///
+    /// # Errors
+    /// [`LogError::Transient`]; [`LogError::Corrupt`]: a message within the bounds is missing; whatever `before` says.
+    pub async fn first_not(
+        &self,
+        stream: &str,
+        before: impl Fn(&Stored) -> Result<bool, LogError>,
+    ) -> Result<u64, LogError> {
         let bounds = self.bounds(stream).await?;
         let (mut low, mut high) = (bounds.first, bounds.last + 1);
         while low < high {
             let middle = low + (high - low) / 2;
             match self.get_from_leader(stream, middle).await? {
-                Some(found) if found.stored_ms < stored_ms => low = middle + 1,
+                Some(found) if before(&found)? => low = middle + 1,
                 Some(_) => high = middle,
                 None => {
                     // Trimmed meanwhile, or missing.

@@ -17,6 +17,7 @@ use crate::cli::{
     self, Audit, AuditedView, Configured, Doctor, Health, Import, LogCat, Policy, PolicyOf, Sizes, Token,
 };
 use crate::doctor::Verdict;
+use crate::explain::{self, Explain};
 use crate::running::Running;
 use crate::{audit, connect, doctor, import, policy, roles, sizes, tenants};
 
@@ -134,6 +135,16 @@ pub async fn log_cat(args: &LogCat) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write"),
     }
+}
+
+/// Explains a message or another outcome.
+///
+/// # Errors
+/// The log is away, or has no such outcome.
+pub async fn explain(args: &Explain) -> anyhow::Result<()> {
+    let explained = explain::explain(&args.running.auditors_config()?, args.asked).await?;
+    say(&if args.json { explained.to_json().to_string() } else { explained.to_string() });
+    Ok(())
 }
 
 /// Changes or shows a tenant's policy.

@@ -10,6 +10,7 @@ use crate::backends::BackendExec;
 use crate::bench::Bench;
 use crate::config::Config;
 use crate::engine::ServeOptions;
+use crate::explain::Explain;
 use crate::soak::Soak;
 
 /// A chat backend that is a log first.
@@ -41,6 +42,11 @@ pub enum Command {
     /// Look at the log.
     #[command(subcommand)]
     Log(Log),
+    /// Explain one message: its command as received, the decision and the policy behind it, where both lie in the log, and what each view holds of it.
+    ///
+    /// It reads the log as the auditor; a view that is away or behind, or a command that was trimmed meanwhile, is said and no error. Exit code 1 where the log
+    /// has no such message.
+    Explain(Explain),
     /// Change or show a tenant's policy (word lists, limits of content), while the system runs.
     #[command(subcommand)]
     Policy(Policy),

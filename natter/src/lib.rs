@@ -9,6 +9,7 @@ pub mod config;
 mod connect;
 pub mod doctor;
 pub mod engine;
+pub mod explain;
 mod foreign_pages;
 pub mod import;
 pub mod open_files;

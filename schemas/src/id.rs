@@ -126,6 +126,14 @@ impl IdState {
     pub const fn unix_ms(self) -> u64 {
         self.ms + EPOCH_MS
     }
+
+    /// The fold just after it made the id with these bits. The fold never goes back, so a batch that ends below this came before the id was made, and the
+    /// first that does not is the one that made it, if any did.
+    pub const fn after(id: u64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "twelve bits are left")]
+        let counter = (id & COUNTER_MAX as u64) as u16;
+        Self { ms: id >> (COUNTER_BITS + SLOT_BITS), counter }
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +170,7 @@ mod tests {
                 for _ in 0..per_batch.min(200) {
                     let id = state.next(Slot::from_bits(7));
                     prop_assert!(id > last && id < 1 << 63);
+                    prop_assert_eq!(IdState::after(id), state);
                     last = id;
                 }
             }

@@ -9,6 +9,7 @@ mod bench;
 mod conformance;
 mod doctor;
 mod engine;
+mod explain;
 mod gateway;
 mod generator;
 mod history;

@@ -15,21 +15,21 @@ const MASKED: &str = "blorfnak";
 const REJECTED: &str = "zibbledorf";
 const FLAGGED: &str = "quandrel";
 
-async fn set(process: &Process, folder: &TempDir, policy: &Value) {
+pub async fn set(process: &Process, folder: &TempDir, policy: &Value) {
     let file = folder.path().join("policy.json");
     std::fs::write(&file, policy.to_string()).unwrap();
     let printed = process.ask(&["policy set", file.to_str().unwrap()]).await;
     assert!(printed.contains("is in force for demo in all 4 partitions"), "{printed}");
 }
 
-async fn send(sender: &Http, reference: &str, text: &str) -> Value {
+pub async fn send(sender: &Http, reference: &str, text: &str) -> Value {
     let command =
         json!({ "id": "1", "cmd": "message.send", "conversation": "ext:room", "ref": reference, "text": text });
     sender.post("/v1/commands", command.to_string()).await.json()
 }
 
 /// A system with a room in which `ada` and `bob` are.
-async fn with_room(data: &Path) -> Process {
+pub async fn with_room(data: &Path) -> Process {
     let process = Process::up(data).await;
     let create = json!({
         "id": "1", "cmd": "conversation.create", "ref": "c", "kind": "group", "external": "room", "members": ["bob"],

@@ -6,7 +6,7 @@ use natter_schemas::names::{Ref, Tenant, UserId};
 use natter_schemas::position::Position;
 use natter_schemas::wire::reads::Message;
 use natter_schemas::wire::server::EventFrame;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::connection::{ClickHouse, read};
 use crate::error::ViewError;
@@ -18,6 +18,23 @@ pub struct StoredEvent {
     pub frame: EventFrame,
     /// The sender's own name of the command.
     pub reference: Ref,
+}
+
+/// What the history says of one outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct StoredOutcome {
+    /// The event's name; empty: nothing happened.
+    pub event: String,
+    /// Why it was rejected; empty: accepted.
+    pub code: String,
+    /// The message; 0: none.
+    pub message: u64,
+    /// The seq or cursor; 0: none.
+    pub seq: u64,
+    /// The policy in force, as hex; empty: the default.
+    pub policy: String,
+    /// Names of the word lists that the text touched.
+    pub lists: Vec<String>,
 }
 
 #[derive(Row, Deserialize)]
@@ -67,6 +84,30 @@ impl ClickHouse {
         let query = self.client().query(&sql).bind(tenant.as_str()).bind(conversation.get()).bind(first).bind(last);
         let rows: Vec<MessageColumns> = read("reading messages of the history", query.fetch_all()).await?;
         Ok(rows.into_iter().map(MessageColumns::into_message).collect())
+    }
+
+    /// The row of the outcome at `position`, which concerns `conversation` (`None`: no conversation, or it was rejected).
+    ///
+    /// # Errors
+    /// Transient.
+    pub async fn outcome(
+        &self,
+        position: Position,
+        conversation: Option<ConversationId>,
+    ) -> Result<Option<StoredOutcome>, ViewError> {
+        let sql = format!(
+            "SELECT event, code, message, seq, policy, lists FROM {} \
+             WHERE partition = ? AND conversation = ? AND sequence = ? AND idx = ? LIMIT 1",
+            self.table("events")
+        );
+        let query = self
+            .client()
+            .query(&sql)
+            .bind(position.partition)
+            .bind(conversation.map_or(0, ConversationId::get))
+            .bind(position.sequence)
+            .bind(position.index.unwrap_or(0));
+        read("looking up an outcome in the history", query.fetch_optional()).await
     }
 
     /// The seq of a message by its id.

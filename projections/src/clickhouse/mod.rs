@@ -16,6 +16,7 @@ mod rows;
 mod watermark;
 
 pub use self::connection::{ClickHouse, ClickHouseConfig};
+pub use self::history::StoredOutcome;
 pub use self::inserter::{InserterHandle, run_inserter};
 pub use self::migrations::{migrate, missing_migrations};
 pub use self::projector::HistoryProjector;

@@ -5,4 +5,4 @@ mod history;
 mod redis;
 mod running;
 mod streams;
-mod world;
+pub mod world;
