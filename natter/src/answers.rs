@@ -19,6 +19,7 @@ use crate::cli::{
 use crate::doctor::Verdict;
 use crate::explain::{self, Explain};
 use crate::running::Running;
+use crate::what_if::{self, WhatIf};
 use crate::{audit, connect, doctor, import, policy, roles, sizes, tenants};
 
 /// A token outlives the longest import.
@@ -144,6 +145,16 @@ pub async fn log_cat(args: &LogCat) -> anyhow::Result<()> {
 pub async fn explain(args: &Explain) -> anyhow::Result<()> {
     let explained = explain::explain(&args.running.auditors_config()?, args.asked).await?;
     say(&if args.json { explained.to_json().to_string() } else { explained.to_string() });
+    Ok(())
+}
+
+/// Judges history by other rules.
+///
+/// # Errors
+/// The rules cannot be used, or the log cannot be read.
+pub async fn what_if(args: &WhatIf) -> anyhow::Result<()> {
+    let report = what_if::what_if(&args.running.auditors_config()?, args).await?;
+    say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
     Ok(())
 }
 

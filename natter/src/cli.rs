@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::engine::ServeOptions;
 use crate::explain::Explain;
 use crate::soak::Soak;
+use crate::what_if::WhatIf;
 
 /// A chat backend that is a log first.
 #[derive(Debug, Parser)]
@@ -47,6 +48,10 @@ pub enum Command {
     /// It reads the log as the auditor; a view that is away or behind, or a command that was trimmed meanwhile, is said and no error. Exit code 1 where the log
     /// has no such message.
     Explain(Explain),
+    /// Judge history by another word list or policy: which decisions would be others. Nothing is written to the log.
+    ///
+    /// Every message of the range is judged by itself, by the code that decides: counts before and after, and each decision that would be another.
+    WhatIf(WhatIf),
     /// Change or show a tenant's policy (word lists, limits of content), while the system runs.
     #[command(subcommand)]
     Policy(Policy),

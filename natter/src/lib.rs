@@ -25,3 +25,4 @@ mod stop;
 pub mod telemetry;
 mod tenants;
 pub mod up;
+pub mod what_if;

@@ -31,3 +31,4 @@ mod shown;
 mod soak;
 mod up;
 mod views;
+mod what_if;

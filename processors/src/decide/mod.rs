@@ -3,6 +3,7 @@
 //! (invariant 5).
 
 mod case;
+pub mod content;
 mod create;
 mod cursor;
 pub mod facts;

@@ -1,6 +1,9 @@
 //! Messages: ids, seqs and the content of texts.
 
+use natter_schemas::outcome::{Outcome, Received};
+
 use super::*;
+use crate::decide::content::{judge, recorded, rejecting_lists};
 
 fn sent(decision: Decision) -> (natter_schemas::id::MessageId, u64, Option<String>, Vec<String>) {
     match accepted(decision) {
@@ -75,5 +78,44 @@ fn history_is_at_most_flagged() {
         let previous = previous as u64;
         let (_, _, replacement, lists) = sent(world.when(&line(previous + 1, previous, "ada", send(group, "wally"))));
         assert_eq!((replacement, lists), (None, vec!["rude".to_owned()]));
+    }
+}
+
+#[test]
+fn what_was_said_about_a_text_is_read_from_its_outcome_and_said_again() {
+    let mut world = World::new();
+    let group = world.group(Visibility::Private, "ada", &[]);
+    let mut outcome = |rules: ContentRules, command: Command| {
+        world.rules = rules;
+        let decision = world.when(&command);
+        let outcome = Outcome { received: Received::Command(command), policy: None, learnt: Learnt::Nothing, decision };
+        (std::mem::take(&mut world.rules), outcome)
+    };
+    let text = "you wally!";
+    let short = ContentRules::compile(br#"{"text_scalars_max":3}"#).unwrap();
+    let cases = [
+        outcome(ContentRules::default(), by("ada", send(group, text))),
+        outcome(rules(Action::Mask, &["wally"]), by("ada", send(group, text))),
+        outcome(rules(Action::Flag, &["wally"]), by("ada", send(group, text))),
+        outcome(rules(Action::Reject, &["wally"]), by("ada", send(group, text))),
+        outcome(rules(Action::Reject, &["wally"]), line(1, 0, "ada", send(group, text))),
+        outcome(short, by("ada", send(group, text))),
+    ];
+    let passes = cases.iter().map(|(rules, outcome)| {
+        let recorded = recorded(outcome).expect("the text was judged");
+        assert_eq!(judge(rules, recorded.text, &recorded.command.origin), recorded.decided);
+        recorded.decided.map(|passed| passed.replacement.is_some())
+    });
+    let passes: Vec<_> = passes.collect();
+    assert_eq!(
+        passes.iter().map(|one| one.as_ref().ok().copied()).collect::<Vec<_>>(),
+        [Some(false), Some(true), Some(false), None, Some(false), None]
+    );
+    assert_eq!(passes[3].as_ref().err().and_then(rejecting_lists), Some("rude"));
+    assert_eq!(passes[5].as_ref().err().and_then(rejecting_lists), None);
+
+    // Something else was against it, or it is no message.
+    for command in [by("eve", send(group, text)), by("ada", Body::UpdateUser { name: name("Ada") })] {
+        assert!(recorded(&outcome(rules(Action::Reject, &["wally"]), command).1).is_none());
     }
 }
