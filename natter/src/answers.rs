@@ -19,6 +19,7 @@ use crate::cli::{
 use crate::doctor::Verdict;
 use crate::explain::{self, Explain};
 use crate::running::Running;
+use crate::sql::{self, Sql};
 use crate::what_if::{self, WhatIf};
 use crate::{audit, connect, doctor, import, policy, roles, sizes, tenants};
 
@@ -135,6 +136,24 @@ pub async fn log_cat(args: &LogCat) -> anyhow::Result<()> {
         // `natter log cat … | head` has what it wanted.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write"),
+    }
+}
+
+/// Asks the history; exit code 1, and ClickHouse's own words, when that refuses.
+///
+/// # Errors
+/// ClickHouse cannot be asked.
+pub async fn sql(args: &Sql) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match sql::sql(&args.running.analysts_config()?, args, &mut out).await? {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(refused) => {
+            #[expect(clippy::print_stderr, reason = "why there is no result")]
+            {
+                eprintln!("{}", refused.0);
+            }
+            Ok(ExitCode::FAILURE)
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::engine::ServeOptions;
 use crate::explain::Explain;
 use crate::soak::Soak;
+use crate::sql::Sql;
 use crate::what_if::WhatIf;
 
 /// A chat backend that is a log first.
@@ -43,6 +44,10 @@ pub enum Command {
     /// Look at the log.
     #[command(subcommand)]
     Log(Log),
+    /// Ask the history with SQL, as the analyst, who may only read: natter sql "SELECT count() FROM messages".
+    ///
+    /// Tables: messages, events, conversations, members, users, watermarks. What ClickHouse refuses is printed in its own words, with exit code 1.
+    Sql(Sql),
     /// Explain one message: its command as received, the decision and the policy behind it, where both lie in the log, and what each view holds of it.
     ///
     /// It reads the log as the auditor; a view that is away or behind, or a command that was trimmed meanwhile, is said and no error. Exit code 1 where the log
@@ -320,6 +325,17 @@ impl Running {
         match &self.config {
             Some(file) => Ok(Config::load(Some(file))?),
             None => crate::running::auditors_config(&self.data),
+        }
+    }
+
+    /// The same to ask the history: where `natter up` runs the system, as the analyst.
+    ///
+    /// # Errors
+    /// As [`Running::config`].
+    pub fn analysts_config(&self) -> anyhow::Result<Config> {
+        match &self.config {
+            Some(file) => Ok(Config::load(Some(file))?),
+            None => crate::running::analysts_config(&self.data),
         }
     }
 }

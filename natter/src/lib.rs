@@ -21,6 +21,7 @@ mod running;
 pub mod service;
 pub mod sizes;
 pub mod soak;
+pub mod sql;
 mod stop;
 pub mod telemetry;
 mod tenants;

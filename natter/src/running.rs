@@ -157,6 +157,16 @@ pub fn auditors_config(data: &Path) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// The history alone, as a user who may read it.
+///
+/// # Errors
+/// Nothing runs there.
+pub fn analysts_config(data: &Path) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    ask_history_at(&mut config, &Running::read(data)?.analyst);
+    Ok(config)
+}
+
 fn ask_history_at(config: &mut Config, url: &str) {
     let (url, user, password) = split_credentials(url);
     config.clickhouse.url = Some(url);

@@ -29,6 +29,7 @@ mod roles;
 mod servers;
 mod shown;
 mod soak;
+mod sql;
 mod up;
 mod views;
 mod what_if;
