@@ -123,7 +123,7 @@ async fn ask_redis(config: &Config, log: &LogId, event: &Event<'_>) -> anyhow::R
             let place = (event.position.sequence, event.position.index.unwrap_or(0));
             let facts = load(&redis, partition, &[key]).await?;
             Some(facts.values.iter().flatten().any(|fact| match fact {
-                Fact::Refs(refs) => refs.0.iter().any(|entry| {
+                Fact::Refs(refs) => refs.iter().any(|entry| {
                     entry.reference == *reference && (entry.answered.sequence, entry.answered.index) == place
                 }),
                 _ => false,
