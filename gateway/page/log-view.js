@@ -80,6 +80,7 @@ export function logView(dispatch) {
     const { timeline } = state;
     text(byId("log-top"), !timeline.loaded || timeline.moreBefore ? "Loading…" : "The beginning of this conversation");
     reconcile(list, nodes, rowsOf(state, now));
+    log.dataset.conversation = timeline.conversation;
     place();
   }
 

@@ -60,8 +60,9 @@ export class Window {
   async choose(id) {
     await this.page.click(`.row[data-id="${id}"]`);
     await until(`${this.user}'s messages of ${id} are there`, () => this.page.evaluate(
-      (id) => location.hash === `#c=${id}` && document.getElementById("log-top").textContent !== "" && !document.getElementById("log-top").textContent.includes("Loading")
-        || document.querySelector("#rows .message") !== null,
+      // Not what is still there of the one before.
+      (id) => document.getElementById("log").dataset.conversation === id
+        && (!document.getElementById("log-top").textContent.includes("Loading") || document.querySelector("#rows .message") !== null),
       id,
     ));
   }
