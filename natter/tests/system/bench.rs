@@ -15,6 +15,17 @@ async fn report(system: &Process, mode: &str, args: &[&str]) -> Value {
     serde_json::from_str(&printed).unwrap_or_else(|_| panic!("no report: {printed}"))
 }
 
+/// The report of a mode that has a system of its own, of which nothing is left.
+async fn own_report(args: &[&str]) -> Value {
+    let outer = tempfile::tempdir().unwrap();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_natter"));
+    bench.arg("bench").args(args).current_dir(outer.path()).env("TMPDIR", outer.path());
+    let output = bench.output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read_dir(outer.path()).unwrap().count(), 0, "servers and data are gone");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 fn count(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("no count: {value}"))
 }
@@ -115,15 +126,7 @@ async fn connect(system: &Process) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_are_measured_one_after_another() {
-    let outer = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_natter"))
-        .args(["bench", "start", "--messages", "1500", "--json"])
-        .current_dir(outer.path())
-        .env("TMPDIR", outer.path())
-        .output();
-    let output = output.await.unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = own_report(&["start", "--messages", "1500", "--json"]).await;
     let runs: Vec<_> =
         report["runs"].as_array().unwrap().iter().map(|run| (&run["after"], count(&run["messages"]))).collect();
     let wanted = [
@@ -139,24 +142,13 @@ async fn starts_are_measured_one_after_another() {
         let [answer, views] = ["first_answer_seconds", "views_seconds"].map(|key| run[key].as_f64().unwrap());
         assert!(run["ready_seconds"].as_f64().is_none_or(|ready| ready <= answer) && answer <= views, "{run}");
     }
-    // Servers and data are gone.
-    assert_eq!(std::fs::read_dir(outer.path()).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pipeline_counts_right() {
-    let outer = tempfile::tempdir().unwrap();
-    let args = ["--gateways", "2", "--partitions", "2", "--projections", "on", "--bare", "--conversations", "8"];
-    let output = Command::new(env!("CARGO_BIN_EXE_natter"))
-        .args(["bench", "pipeline", "--rate", "500", "--window", "100"])
-        .args(SHORT)
-        .args(args)
-        .current_dir(outer.path())
-        .env("TMPDIR", outer.path())
-        .output();
-    let output = output.await.unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let args = ["pipeline", "--rate", "500", "--window", "100", "--gateways", "2", "--partitions", "2"];
+    let more = ["--projections", "on", "--bare", "--conversations", "8"];
+    let report = own_report(&[&args[..], &more, &SHORT].concat()).await;
     let [bare, decided] = report["runs"].as_array().unwrap().as_slice() else { panic!("{report}") };
     assert_eq!((&bare["bare"], &decided["bare"], &decided["projections"]), (&true.into(), &false.into(), &true.into()));
     for run in [bare, decided] {
@@ -171,6 +163,4 @@ async fn the_pipeline_counts_right() {
     let batch = |run: &Value| run["loads"][1]["records_per_outcome_batch"].as_f64().unwrap();
     assert!(batch(bare) == 0.0 && batch(decided) >= 1.0, "only one of them decides");
     assert!(decided["ratio_to_bare"].as_f64().unwrap() > 0.0);
-    // Servers and data are gone.
-    assert_eq!(std::fs::read_dir(outer.path()).unwrap().count(), 0);
 }
