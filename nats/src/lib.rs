@@ -35,7 +35,7 @@ pub use self::live::{Hurried, LiveBatch, LiveFeed, LiveItem, LiveStart};
 pub use self::outcomes::OutcomeWrite;
 pub use self::policies::Policies;
 pub use self::publisher::{Answer, Claimed, Full, Overloaded, PUBLISHER_QUEUE_BYTES_MAX, Publisher, Waiter};
-pub use self::reader::{PacedReader, Reader, ReaderOptions};
+pub use self::reader::{MESSAGES_MAX, PacedReader, Reader, ReaderOptions};
 pub use self::signals::{SignalFeed, SignalSender};
 pub use self::space::FREE_SHARE_MIN;
 pub use self::stored::Stored;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use natter_nats::backoff::Backoff;
 use natter_nats::clock::SharedClock;
-use natter_nats::{Lease, LeaseOptions, Leases, Log, LogId, PacedReader, Stored};
+use natter_nats::{Lease, LeaseOptions, Leases, Log, LogId, MESSAGES_MAX, PacedReader, Stored};
 use natter_schemas::subjects::outcome_stream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -230,7 +230,7 @@ impl<P: Projector> Worker<'_, P> {
             let arrived = tokio::select! {
                 biased;
                 () = self.until.cancelled() => return Ok(Followed::End),
-                arrived = reader.next_batch(BATCHES_MAX) => arrived?,
+                arrived = reader.next_batch(MESSAGES_MAX) => arrived?,
                 () = tokio::time::sleep(projector.check_interval()) => Vec::new(),
             };
             let (expected, standing) = match arrived.last() {
@@ -302,9 +302,6 @@ enum Followed {
     /// The view does not stand where this projector left it: another one went on, or the store fell back.
     Elsewhere,
 }
-
-/// Batches taken from the reader at once; cut into steps.
-const BATCHES_MAX: usize = 256;
 
 /// How many of `batches` make the next step: at least one, where there is one.
 fn step_length(batches: &[Stored], size: StepSize) -> usize {

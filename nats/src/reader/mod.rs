@@ -38,8 +38,8 @@ impl Default for ReaderOptions {
 
 /// A request that is smaller than a message would never be answered.
 const BYTES_MIN: usize = 8 * 1024 * 1024 + 64 * 1024;
-/// Messages asked for at once; the bytes are the real limit.
-const MESSAGES_MAX: usize = 4096;
+/// Messages asked for at once, at most; the bytes are the real limit.
+pub const MESSAGES_MAX: usize = 4096;
 /// The client library asks anew when half of them have been read. What a slow reader leaves must fit into its subscription: else
 /// some are dropped, and only the end of that request, half a minute later, tells.
 const _: () = assert!(MESSAGES_MAX + MESSAGES_MAX / 2 < SUBSCRIPTION_CAPACITY);

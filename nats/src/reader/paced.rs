@@ -65,7 +65,7 @@ impl PacedReader {
         Ok(reader)
     }
 
-    /// What follows, at least one message and at most `max`, as soon as the pace allows. Whatever may pass is waited out
+    /// What follows, at least one message and at most `max` (up to [`super::MESSAGES_MAX`]), as soon as the pace allows. Whatever may pass is waited out
     /// here. Cancel-safe.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl PacedReader {
             return Err(self.place.failed("it gives nothing, though there is something"));
         }
         // Who has much to catch up with does not rest.
-        self.not_before = if batch.len() >= max { Instant::now() } else { Instant::now() + self.pace };
+        self.not_before = Instant::now() + if is_cut(&batch, max) { Duration::ZERO } else { self.pace };
         Ok(batch)
     }
 
@@ -140,4 +140,10 @@ impl PacedReader {
         self.consumer = Some(self.place.consumer().await?);
         Ok(())
     }
+}
+
+/// Whether an answer ended for its size, not because it was all there is.
+fn is_cut(batch: &[Stored], max: usize) -> bool {
+    let bytes: usize = batch.iter().map(|stored| stored.payload.len()).sum();
+    batch.len() >= max || (bytes > BYTES_MIN / 2 && batch.last().is_some_and(|last| last.behind > 0))
 }

@@ -39,6 +39,8 @@ pub(super) struct State {
     /// It also falls back, and stores do not answer, by chance.
     wild: bool,
     pub(super) away: Away,
+    /// The history stands there, and does not move by chance.
+    pub(super) history_at: Option<u64>,
 }
 
 /// What a schedule has made to stay away, for so many looks.
@@ -67,6 +69,7 @@ impl Memory {
             unsteady: true,
             wild: true,
             away: Away::default(),
+            history_at: None,
         };
         Arc::new(Self { state: Mutex::new(state), facts_max })
     }
@@ -164,7 +167,10 @@ impl RefHistory for Memory {
             return Err("the history is away".into());
         }
         let end = state.outcomes.len() as u64;
-        let watermark = state.random.below(end + 1);
+        let watermark = match state.history_at {
+            Some(at) => at.min(end),
+            None => state.random.below(end + 1),
+        };
         let mut found: HashMap<RefQuery, Answered> = HashMap::new();
         for stored in state.outcomes.iter().filter(|stored| stored.sequence <= watermark) {
             for placed in placed(0, stored.sequence, &stored.payload).expect("an outcome batch") {

@@ -2,6 +2,7 @@
 //! like. Whatever happens, every command gets one outcome, and that is what a plain fold of the whole log decides.
 
 mod cases;
+mod far_history;
 mod memory;
 mod schedule;
 mod wishes;

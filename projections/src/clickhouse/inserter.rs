@@ -22,6 +22,8 @@ use crate::telemetry::InsertTelemetry;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// So many rows do not wait for the interval.
 const ROWS_ENOUGH: usize = 50_000;
+/// Nor does a partition that has so many batches more to catch up with, however few rows they are.
+const BEHIND_ENOUGH: u64 = 1000;
 /// Every partition has at most one group under way.
 const QUEUE_MAX: usize = PARTITIONS_MAX as usize;
 
@@ -73,13 +75,14 @@ struct Inserter {
 #[derive(Default)]
 struct Gathered {
     rows: Rows,
+    behind: u64,
     waiting: Vec<Done>,
 }
 
 impl Inserter {
     async fn run(mut self) {
         while let Some(first) = self.groups.recv().await {
-            let Gathered { rows, waiting } = self.gather(first).await;
+            let Gathered { rows, waiting, .. } = self.gather(first).await;
             let started = Instant::now();
             self.not_before = started + INTERVAL;
             let inserted = insert(&self.clickhouse, &rows).await;
@@ -94,11 +97,11 @@ impl Inserter {
         }
     }
 
-    /// Takes what else comes until the interval since the last group is over or there are rows enough.
+    /// Takes what else comes until the interval since the last group is over or there is enough.
     async fn gather(&mut self, first: Group) -> Gathered {
         let mut gathered = Gathered::default();
         gathered.take(&self.log, first).await;
-        while gathered.rows.len() < ROWS_ENOUGH {
+        while gathered.rows.len() < ROWS_ENOUGH && gathered.behind < BEHIND_ENOUGH {
             tokio::select! {
                 biased;
                 group = self.groups.recv() => match group {
@@ -124,6 +127,7 @@ impl Gathered {
             // A group is many milliseconds of work, and sockets may be served by the same thread.
             yield_now().await;
         }
+        self.behind = self.behind.max(batches.last().map_or(0, |last| last.behind));
         self.rows.watermarks.insert(note.partition, note);
         self.waiting.push(done);
     }
