@@ -12,6 +12,8 @@ use crate::stopped::StoppedPartitions;
 
 /// Connections at a time where nothing else is said.
 pub const CONNECTIONS_MAX: usize = 65_536;
+/// Sessions of one user at a time where nothing else is said.
+pub const USER_SESSIONS_MAX: usize = 100;
 /// How long a request may take to arrive where nothing else is said.
 pub const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,6 +32,8 @@ pub struct GatewayConfig {
     pub read_rate: Rate,
     /// Connections at a time, sessions included; who comes beyond is told to try again.
     pub connections_max: usize,
+    /// Sessions of one user at a time; not of a service.
+    pub user_sessions_max: usize,
     /// How long a request's head may take to arrive, and again its body; and how long a client may take nothing of its answer.
     pub request_patience: Duration,
     /// How often the server pings; a session that is silent for two intervals is closed.
@@ -71,6 +75,7 @@ impl GatewayConfig {
             user_rate: Rate::new(100, 400),
             read_rate: Rate::new(100, 400),
             connections_max: CONNECTIONS_MAX,
+            user_sessions_max: USER_SESSIONS_MAX,
             request_patience: REQUEST_PATIENCE,
             ping_interval: Duration::from_secs(25),
             drain_deadline: Duration::from_secs(8),
@@ -91,6 +96,7 @@ impl fmt::Debug for GatewayConfig {
             .field("user_rate", &self.user_rate)
             .field("read_rate", &self.read_rate)
             .field("connections_max", &self.connections_max)
+            .field("user_sessions_max", &self.user_sessions_max)
             .field("request_patience", &self.request_patience)
             .field("ping_interval", &self.ping_interval)
             .field("drain_deadline", &self.drain_deadline)

@@ -25,6 +25,7 @@ use crate::opening::Opener;
 use crate::rate::Rates;
 use crate::session::Moment;
 use crate::telemetry::Meters;
+use crate::users::UserSessions;
 
 /// Conversations of signals that are looked up by their external id at a time; signals beyond it are dropped.
 const LOOKUPS_MAX: usize = 64;
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub opener: Opener,
     /// Rate limits.
     pub rates: Rates,
+    /// Sessions of each user.
+    pub users: Arc<UserSessions>,
     /// Commands on their way.
     pub loads: Loads,
     /// Counters.
@@ -80,6 +83,7 @@ impl Gateway {
     pub fn new(config: GatewayConfig, parts: Parts) -> Self {
         let Parts { partitions, commands, reads, routing, meters, readiness } = parts;
         let rates = Rates::new(config.session_rate, config.user_rate, config.read_rate);
+        let users = UserSessions::new(config.user_sessions_max);
         let opener = Opener::start(routing.clone(), reads.clone());
         Self {
             config,
@@ -89,6 +93,7 @@ impl Gateway {
             routing,
             opener,
             rates,
+            users,
             loads: Loads::default(),
             meters,
             readiness,

@@ -23,6 +23,7 @@ mod socket;
 mod stopped;
 mod tape;
 pub mod telemetry;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -60,6 +60,7 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
         user_rate: Rate::new(section.commands_per_second.saturating_mul(2), section.commands_burst.saturating_mul(2)),
         read_rate: Rate::new(section.reads_per_second, section.reads_burst),
         connections_max: section.connections_max.min(open_files::room()),
+        user_sessions_max: section.user_sessions_max,
         request_patience: Duration::from_secs(section.request_seconds_max),
         ping_interval: Duration::from_secs(section.ping_seconds),
         drain_deadline: GATEWAY_DRAIN,

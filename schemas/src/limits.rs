@@ -51,7 +51,7 @@ pub const OVERLAY_FACTS_MAX: usize = 262_144;
 pub const OVERLAY_BATCHES_MAX: u64 = 10_000;
 /// Facts asked of the Redis view in one script.
 pub const FACTS_LOAD_MAX: usize = 4096;
-/// Outcome batches read to find a resent ref that the history does not hold yet.
+/// Outcome batches read to find a resent ref that the history does not hold yet and the facts do not hold any more.
 pub const RESEND_BATCHES_MAX: u64 = 1000;
 
 /// Messages on one page of history.

@@ -7,9 +7,11 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::Uri;
 use axum::http::request::Parts;
+use natter_projections::reads::AsOf;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::position::Position;
 use natter_schemas::wire::server::ErrorBody;
+use natter_schemas::wire::times::parse_rfc3339;
 
 use super::answer::Refused;
 
@@ -112,6 +114,24 @@ impl Params {
         self.text(name).map(|text| position(name, &text, partitions)).transpose()
     }
 
+    /// Takes `as_of`: a position, or a time (RFC 3339).
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidField`]: neither, or a position of a partition that there is not.
+    pub fn as_of(&mut self, partitions: u16) -> Result<Option<AsOf>, ErrorBody> {
+        let Some(text) = self.text("as_of") else { return Ok(None) };
+        if let Some(log_ms) = parse_rfc3339(&text) {
+            return Ok(Some(AsOf::LogTime(log_ms)));
+        }
+        if text.parse::<Position>().is_err() {
+            return Err(invalid(
+                "as_of",
+                "is neither a position (partition:sequence or partition:sequence:index) nor a time (RFC 3339)",
+            ));
+        }
+        position("as_of", &text, partitions).map(|position| Some(AsOf::Position(position)))
+    }
+
     /// Nothing may be left.
     ///
     /// # Errors
@@ -157,6 +177,15 @@ mod tests {
         assert_eq!(params.min_positions(4), Ok(vec![Position::batch(1, 2), Position::outcome(3, 4, 5)]));
         assert_eq!(params.parsed("around_message"), Ok(Some(MessageId::from_raw(77))));
         assert_eq!(params.finish(), Ok(()));
+    }
+
+    #[test]
+    fn a_moment_is_a_position_or_a_time() {
+        let as_of = |text: &str| params(&format!("as_of={text}")).as_of(4);
+        assert_eq!(as_of("1:2:3"), Ok(Some(AsOf::Position(Position::outcome(1, 2, 3)))));
+        assert_eq!(as_of("2025-01-01T01:00:00%2B01:00"), Ok(Some(AsOf::LogTime(1_735_689_600_000))));
+        assert!(message(as_of("yesterday")).starts_with("`as_of` is neither a position"));
+        assert!(message(as_of("4:1")).contains("partition 4, there are 4"));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub async fn conversation(
     answer(gateway.reads.conversation(asking(&who, &min), &address).await)
 }
 
-/// `GET /v1/conversations/{id}/messages?before|after|around=<seq>|around_message=<id>&limit&min_position`
+/// `GET /v1/conversations/{id}/messages?before|after|around=<seq>|around_message=<id>&limit&as_of&min_position`
 pub async fn messages(
     State(gateway): State<Arc<Gateway>>,
     Named(conversation): Named,
@@ -62,9 +62,10 @@ pub async fn messages(
     let mut params = Params::of(&uri)?;
     let range = range(&mut params)?;
     let limit = params.limit(LIMIT_DEFAULT, PAGE_MESSAGES_MAX)?;
+    let as_of = params.as_of(gateway.partitions)?;
     let min = params.min_positions(gateway.partitions)?;
     params.finish()?;
-    answer(gateway.reads.messages(asking(&who, &min), &address, range, limit).await)
+    answer(gateway.reads.messages(asking(&who, &min), &address, range, limit, as_of).await)
 }
 
 /// `GET /v1/conversations/{id}/events?after=<position>&limit&min_position`
@@ -84,7 +85,7 @@ pub async fn events(
     answer(gateway.reads.events(asking(&who, &min), &address, after, limit).await)
 }
 
-/// `GET /v1/conversations/{id}/members?cursor&limit&min_position`
+/// `GET /v1/conversations/{id}/members?cursor&limit&as_of&min_position`
 pub async fn members(
     State(gateway): State<Arc<Gateway>>,
     Named(conversation): Named,
@@ -96,9 +97,10 @@ pub async fn members(
     let mut params = Params::of(&uri)?;
     let cursor = params.text("cursor");
     let limit = params.limit(LIMIT_DEFAULT, PAGE_ITEMS_MAX)?;
+    let as_of = params.as_of(gateway.partitions)?;
     let min = params.min_positions(gateway.partitions)?;
     params.finish()?;
-    answer(gateway.reads.members(asking(&who, &min), &address, cursor.as_deref(), limit).await)
+    answer(gateway.reads.members(asking(&who, &min), &address, cursor.as_deref(), limit, as_of).await)
 }
 
 const fn asking<'a>(who: &'a Identity, min: &'a [Position]) -> Asking<'a> {

@@ -23,6 +23,9 @@ use crate::gateway::Gateway;
 use crate::serve::Place;
 use crate::socket;
 
+/// Who has too many sessions may try again after so long.
+const SESSIONS_RETRY_MS: u64 = 1000;
+
 /// Checks origin and token, and makes the connection a session.
 pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) -> Result<Response, Refused> {
     let headers = request.headers();
@@ -44,6 +47,7 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
     if gateway.drain.is_cancelled() {
         return Err(ErrorBody::new(ErrorCode::Unavailable, "the gateway is stopping").into());
     }
+    let user_place = gateway.users.take(&identity).ok_or_else(|| too_many_sessions(&gateway))?;
     let speaks_ours = offers_subprotocol(headers);
     let (response, upgraded) = handshake(&mut request)
         .map_err(|error| ErrorBody::new(ErrorCode::InvalidFrame, format!("the handshake is malformed: {error}")))?;
@@ -55,9 +59,15 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
     let sockets = gateway.sockets.clone();
     sockets.spawn(async move {
         run(gateway, upgraded, identity).await;
-        drop(place);
+        drop((place, user_place));
     });
     Ok(response)
+}
+
+fn too_many_sessions(gateway: &Gateway) -> ErrorBody {
+    let most = gateway.config.user_sessions_max;
+    let detail = format!("this user has {most} sessions here, and no more are allowed (`gateway.user_sessions_max`)");
+    ErrorBody::new(ErrorCode::RateLimited, detail).retry_after(SESSIONS_RETRY_MS)
 }
 
 /// RFC 6455, 4.2.1: what the client makes anew for each handshake.

@@ -122,6 +122,7 @@ impl Config {
             ("reads_per_second", gateway.reads_per_second == 0),
             ("reads_burst", gateway.reads_burst == 0),
             ("connections_max", gateway.connections_max == 0),
+            ("user_sessions_max", gateway.user_sessions_max == 0),
             ("request_seconds_max", gateway.request_seconds_max == 0),
             ("ping_seconds", gateway.ping_seconds == 0),
         ];

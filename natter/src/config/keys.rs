@@ -36,6 +36,7 @@ const KEYS: &[(&str, &str, Type)] = &[
     ("gateway", "reads_per_second", Type::Number),
     ("gateway", "reads_burst", Type::Number),
     ("gateway", "connections_max", Type::Number),
+    ("gateway", "user_sessions_max", Type::Number),
     ("gateway", "request_seconds_max", Type::Number),
     ("gateway", "ping_seconds", Type::Number),
     ("projector", "views", Type::List),

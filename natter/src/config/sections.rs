@@ -112,6 +112,8 @@ pub struct GatewaySection {
     pub reads_burst: u32,
     /// Connections at a time, sessions included.
     pub connections_max: usize,
+    /// Sessions of one user at a time.
+    pub user_sessions_max: usize,
     /// How long the head of a request may take to arrive, and again its body.
     pub request_seconds_max: u64,
     /// How often a session is pinged; after two intervals of silence it is closed.
@@ -128,6 +130,7 @@ impl Default for GatewaySection {
             reads_per_second: 100,
             reads_burst: 400,
             connections_max: 65_536,
+            user_sessions_max: 100,
             request_seconds_max: 10,
             ping_seconds: 25,
         }

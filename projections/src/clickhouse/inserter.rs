@@ -75,6 +75,7 @@ struct Inserter {
 #[derive(Default)]
 struct Gathered {
     rows: Rows,
+    /// Batches that the one who is furthest behind has still to read.
     behind: u64,
     waiting: Vec<Done>,
 }
@@ -101,7 +102,7 @@ impl Inserter {
     async fn gather(&mut self, first: Group) -> Gathered {
         let mut gathered = Gathered::default();
         gathered.take(&self.log, first).await;
-        while gathered.rows.len() < ROWS_ENOUGH && gathered.behind < BEHIND_ENOUGH {
+        while !gathered.is_enough() {
             tokio::select! {
                 biased;
                 group = self.groups.recv() => match group {
@@ -116,6 +117,11 @@ impl Inserter {
 }
 
 impl Gathered {
+    /// Whether it goes in at once.
+    fn is_enough(&self) -> bool {
+        self.rows.len() >= ROWS_ENOUGH || self.behind >= BEHIND_ENOUGH
+    }
+
     async fn take(&mut self, log: &LogId, group: Group) {
         let Group { batches, note, done } = group;
         for batch in &batches {
@@ -168,4 +174,31 @@ where
         insert.end().await
     };
     write(&format!("inserting into {name}"), inserted).await
+}
+
+#[cfg(test)]
+mod tests {
+    use natter_schemas::codec::OutcomeBatchWriter;
+    use natter_schemas::id::IdState;
+
+    use super::*;
+
+    /// An outcome batch without outcomes, with so many behind it.
+    fn group(partition: u16, behind: u64) -> Group {
+        let payload = OutcomeBatchWriter::default().finish(1, Vec::new(), IdState::default(), Vec::new()).into();
+        let batches = vec![Stored { sequence: 1, stored_ms: 0, lease: None, records: None, behind, payload }];
+        let note = WatermarkRow { partition, log_last: 1 + behind, applied: 1, checked: 0, log: "l".to_owned() };
+        Group { batches, note, done: oneshot::channel().0 }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_far_behind_does_not_wait_for_the_interval() {
+        let (log, mut gathered): (LogId, _) =
+            ("0123456789abcdef0123456789abcdef".parse().unwrap(), Gathered::default());
+        gathered.take(&log, group(0, BEHIND_ENOUGH - 1)).await;
+        assert!(!gathered.is_enough());
+        gathered.take(&log, group(1, BEHIND_ENOUGH)).await;
+        gathered.take(&log, group(2, 0)).await;
+        assert!(gathered.is_enough());
+    }
 }

@@ -13,6 +13,7 @@ mod migrations;
 mod projector;
 mod refs;
 mod rows;
+mod then;
 mod watermark;
 
 pub use self::connection::{ClickHouse, ClickHouseConfig};
@@ -21,4 +22,5 @@ pub use self::inserter::{InserterHandle, run_inserter};
 pub use self::migrations::{migrate, missing_migrations};
 pub use self::projector::HistoryProjector;
 pub use self::refs::{RefQuery, find_refs};
+pub use self::then::Progress;
 pub use self::watermark::{Claim, claim, watermark};

@@ -13,6 +13,7 @@ use natter_schemas::slot::Slot;
 use natter_schemas::wire::reads::{ConversationRead, ConversationsPage, Member, MembersPage};
 use natter_schemas::wire::server::ErrorBody;
 
+use super::then::AsOf;
 use super::{Asking, Memberships, Reads, error_body, least};
 use crate::error::ViewError;
 use crate::redis::inbox::{self, After};
@@ -62,20 +63,26 @@ impl Reads {
         Ok(ConversationRead { position: known.position(), conversation: known.seen.into_wire(asking.user) })
     }
 
-    /// A page of a conversation's members, by user id.
+    /// A page of a conversation's members, by user id; of those that there were at a moment of the past, if one is named.
     ///
     /// # Errors
-    /// `not_found`, `not_member`, `invalid_field` for a cursor that is no user id, `behind`, `unavailable`.
+    /// `not_found`, `not_member`, `invalid_field` for a cursor that is no user id or a position of another partition,
+    /// `behind`, `history_behind`, `unavailable`.
     pub async fn members(
         &self,
         asking: Asking<'_>,
         address: &Address,
         cursor: Option<&str>,
         limit: u32,
+        as_of: Option<AsOf>,
     ) -> Result<MembersPage, ErrorBody> {
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
         let invalid = |error| ErrorBody::new(ErrorCode::InvalidField, format!("`cursor` {error}"));
         let after = cursor.map(UserId::try_from).transpose().map_err(invalid)?;
+        if let Some(as_of) = as_of {
+            let (_, then) = self.then(asking, address, as_of).await?;
+            return self.members_then(asking, &then, after.as_ref(), limit).await;
+        }
         let known = self.joined(asking, address).await?;
         let (partition, id) = (known.partition, known.id());
         let read = |redis| {
@@ -124,7 +131,11 @@ impl Reads {
     }
 
     /// Display names; each user's lies in the user's own partition.
-    async fn names(&self, asking: Asking<'_>, ids: &[UserId]) -> Result<BTreeMap<UserId, DisplayName>, ViewError> {
+    pub(super) async fn names(
+        &self,
+        asking: Asking<'_>,
+        ids: &[UserId],
+    ) -> Result<BTreeMap<UserId, DisplayName>, ViewError> {
         let tenant = asking.tenant;
         let mut by_partition: BTreeMap<u16, Vec<UserId>> = BTreeMap::new();
         for id in ids {

@@ -13,45 +13,58 @@ use natter_schemas::wire::reads::{Message, MessagesPage};
 use natter_schemas::wire::server::ErrorBody;
 
 use super::access::{Known, not_found};
+use super::then::AsOf;
 use super::{Asking, MessageRange, Reads, as_seen_by, error_body};
 use crate::error::ViewError;
 use crate::redis::messages::{HotMessages, hot};
 
 impl Reads {
-    /// A page of messages, by seq, without a hole.
+    /// A page of messages, by seq, without a hole; of those that there were at a moment of the past, if one is named.
     ///
     /// # Errors
-    /// `not_found`, `not_member`, `behind`, `history_behind`, `unavailable`.
+    /// `not_found`, `not_member`, `invalid_field` for a position of another partition, `behind`, `history_behind`, `unavailable`.
     pub async fn messages(
         &self,
         asking: Asking<'_>,
         address: &Address,
         range: MessageRange,
         limit: u32,
+        as_of: Option<AsOf>,
     ) -> Result<MessagesPage, ErrorBody> {
         let limit = u64::from(limit.clamp(1, PAGE_MESSAGES_MAX));
-        let known = self.joined(asking, address).await?;
+        let (known, then) = match as_of {
+            None => (self.joined(asking, address).await?, None),
+            Some(as_of) => {
+                let (known, then) = self.then(asking, address, as_of).await?;
+                (known, Some(then))
+            }
+        };
+        let last_then = then.as_ref().map_or(u64::MAX, |then| then.last_seq);
         let seqs = match range {
-            MessageRange::AroundMessage(message) => around(self.seq_of(asking, &known, message).await?, limit),
-            range => seqs(range, known.seen.row.last_seq, limit),
+            MessageRange::AroundMessage(message) => {
+                let seq = self.seq_of(asking, &known, message).await?;
+                around(Some(seq).filter(|seq| *seq <= last_then).ok_or_else(not_found)?, limit)
+            }
+            range => seqs(range, known.seen.row.last_seq.min(last_then), limit),
         };
         let found = self.hot(asking, &known, seqs.clone()).await?;
-        let wanted = *seqs.start()..=(*seqs.end()).min(found.last_seq);
+        let last_seq = found.last_seq.min(last_then);
+        let wanted = *seqs.start()..=(*seqs.end()).min(last_seq);
         let below = *wanted.start()..=(*wanted.end()).min(found.first_hot_seq - 1);
         let shows = found.watermark.sequence;
         let mut messages = if below.is_empty() { Vec::new() } else { self.cold(asking, &known, below, shows).await? };
-        messages.extend(found.messages);
+        messages.extend(found.messages.into_iter().filter(|message| message.seq <= last_seq));
         if messages.len() as u64 != length(&wanted) {
             let reason =
                 format!("{} messages of conversation {} where {wanted:?} should be", messages.len(), known.id());
             return Err(error_body(&ViewError::Corrupt(reason)));
         }
         Ok(MessagesPage {
-            more_before: *wanted.start() > 1 && found.last_seq > 0,
-            more_after: *wanted.end() < found.last_seq,
+            more_before: *wanted.start() > 1 && last_seq > 0,
+            more_after: *wanted.end() < last_seq,
             messages,
-            last_seq: found.last_seq,
-            position: Position::batch(known.partition, shows),
+            last_seq,
+            position: then.map_or(Position::batch(known.partition, shows), |then| then.position),
         })
     }
 

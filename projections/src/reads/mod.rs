@@ -5,6 +5,7 @@ mod conversations;
 mod events;
 mod messages;
 mod tail;
+mod then;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use natter_schemas::wire::reads::Message;
 use natter_schemas::wire::server::ErrorBody;
 
 use self::tail::Tails;
+pub use self::then::AsOf;
 use crate::clickhouse::ClickHouse;
 use crate::error::ViewError;
 use crate::redis::Waiting;

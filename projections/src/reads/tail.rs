@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use natter_nats::{Log, Stored};
+use natter_nats::{Log, LogError, Stored};
 use natter_schemas::codec::OutcomeBatch;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::event::Placed;
@@ -72,6 +72,23 @@ impl Tails {
             Err(failure) => Look { done_at, complete: known, failure: Some(failure) },
         });
         look.answer()
+    }
+
+    /// The last outcome of `partition` whose log time is not after `log_ms`; sequence 0: there is none.
+    pub(super) async fn last_until(&self, partition: u16, log_ms: u64) -> Result<Position, ErrorBody> {
+        let failed = |error: LogError| error_body(&error.into());
+        let stream = outcome_stream(partition);
+        let until = |stored: &Stored| Ok(OutcomeBatch::decode(&stored.payload)?.header.log_ms() <= log_ms);
+        let sequence = self.log.first_not(&stream, until).await.map_err(failed)?;
+        // The first batch that ends after it may have begun before it.
+        if let Some(stored) = self.log.get(&stream, sequence).await.map_err(failed)? {
+            let header = OutcomeBatch::decode(&stored.payload).map_err(|error| error_body(&error.into()))?.header;
+            let begun = header.sources.iter().take_while(|source| source.log_ms <= log_ms);
+            if let Some(last) = begun.map(|source| source.records).sum::<u32>().checked_sub(1) {
+                return Ok(Position::outcome(partition, sequence, last));
+            }
+        }
+        Ok(Position::batch(partition, sequence.saturating_sub(1)))
     }
 
     async fn complete(&self, partition: u16, known: u64) -> Result<u64, ViewError> {

@@ -15,8 +15,8 @@ use crate::gateway::client::DEADLINE;
 use crate::raw_socket::{PING, RawSocket, Seen, frame, text};
 
 pub const ABOUT: &str = "The times are those of `gateway.request_seconds_max` (10) for heads, bodies and answers that are not taken, and of \
-                         two `gateway.ping_seconds` (25) for sessions; the number of connections is `gateway.connections_max` (65,536). \
-                         Who has said nothing at all is told nothing.";
+                         two `gateway.ping_seconds` (25) for sessions; the number of connections is `gateway.connections_max` (65,536), \
+                         that of one user's sessions `gateway.user_sessions_max` (100). Who has said nothing at all is told nothing.";
 
 /// Connections that say nothing, in one scene.
 const CROWD: usize = 1000;
@@ -37,6 +37,12 @@ pub fn cases() -> Vec<Case> {
     let second =
         Told::Answered { route: "/v1/commands", status: 401, code: Unauthenticated, says: "a token is needed" };
     let limited = Told::Answered { route: "/v1/conversations", status: 429, code: RateLimited, says: "" };
+    let hoarder = Told::Answered {
+        route: "/v1/ws",
+        status: 429,
+        code: RateLimited,
+        says: "this user has 100 sessions here, and no more are allowed",
+    };
     let full = Told::Refused { code: Overloaded, says: "all of 1100 connections are taken", reason: "full" };
     vec![
         scene("a head that stops in the middle", |system| stops(system).boxed(), slow(head)),
@@ -44,6 +50,7 @@ pub fn cases() -> Vec<Case> {
         scene("a body that stops in the middle", |system| half_a_body(system).boxed(), body),
         scene("1,000 connections that never speak", |system| crowd(system).boxed(), Told::Cut { reason: "silent" }),
         scene("one connection more than there may be", |system| one_too_many(system).boxed(), full),
+        scene("one session more than a user may have", |system| hoards(system).boxed(), hoarder),
         scene(
             "requests whose answers are not taken",
             |system| answers_not_taken(system).boxed(),
@@ -136,6 +143,20 @@ async fn one_too_many(system: &System) -> Got {
     for mut stream in crowd {
         ended(&mut stream, DEADLINE).await;
     }
+    told
+}
+
+async fn hoards(system: &System) -> Got {
+    let open = |_| system.session("hoarder");
+    let sessions: Vec<RawSocket> =
+        futures_util::stream::iter(0..100).map(open).buffer_unordered(CONNECTS_AT_ONCE).collect().await;
+    let token = System::token("hoarder");
+    let handshake = format!(
+        "GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    let told = system.request(handshake.as_bytes()).await.into();
+    drop(sessions);
     told
 }
 

@@ -63,6 +63,7 @@ pub fn config() -> GatewayConfig {
         session_rate: Rate::new(100_000, 100_000),
         user_rate: Rate::new(100_000, 100_000),
         read_rate: Rate::new(100_000, 100_000),
+        user_sessions_max: usize::MAX,
         drain_spread: Duration::from_millis(200),
         ..GatewayConfig::new(keys())
     }

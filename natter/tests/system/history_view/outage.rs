@@ -16,7 +16,7 @@ use crate::servers::Servers;
 const SOON: Duration = Duration::from_secs(4);
 
 async fn read(reads: &Reads, asking: Asking<'_>, address: &Address, range: MessageRange) -> Result<usize, ErrorCode> {
-    reads.messages(asking, address, range, 50).await.map(|page| page.messages.len()).map_err(|error| error.code)
+    reads.messages(asking, address, range, 50, None).await.map(|page| page.messages.len()).map_err(|error| error.code)
 }
 
 #[tokio::test]

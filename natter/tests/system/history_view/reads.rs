@@ -28,9 +28,9 @@ async fn codes(reads: &Reads, asking: Asking<'_>, address: &Address) -> [Option<
     }
     [
         code(reads.conversation(asking, address).await),
-        code(reads.messages(asking, address, MessageRange::Newest, 5).await),
+        code(reads.messages(asking, address, MessageRange::Newest, 5, None).await),
         code(reads.events(asking, address, None, 5).await),
-        code(reads.members(asking, address, None, 5).await),
+        code(reads.members(asking, address, None, 5, None).await),
     ]
 }
 
@@ -220,7 +220,7 @@ async fn members_are_listed_by_user_with_their_names() {
         for limit in [0, 2, 1000] {
             let (mut found, mut cursor) = (Vec::new(), None::<String>);
             loop {
-                let page = reads.members(asking, &address, cursor.as_deref(), limit).await.unwrap();
+                let page = reads.members(asking, &address, cursor.as_deref(), limit, None).await.unwrap();
                 assert_eq!((page.member_count as usize, page.position), (room.members.len(), Position::batch(1, 12)));
                 found.extend(page.members);
                 cursor = page.next_cursor;
@@ -270,7 +270,7 @@ async fn ranges_of_messages_end_where_the_conversation_does() {
         (MessageRange::AroundMessage(id_of(7)), 2..=11),
     ];
     for (range, seqs) in cases {
-        let page = reads.messages(asking, &address, range, 10).await.unwrap();
+        let page = reads.messages(asking, &address, range, 10, None).await.unwrap();
         let found: Vec<_> = page.messages.iter().map(|message| message.seq).collect();
         assert_eq!(found, seqs.clone().collect::<Vec<_>>(), "{range:?} of {last}");
         assert_eq!(page.last_seq, last);
@@ -278,9 +278,9 @@ async fn ranges_of_messages_end_where_the_conversation_does() {
         assert_eq!(page.more_before, *seqs.start() > 1, "{range:?} of {last}");
     }
     let nowhere = MessageRange::AroundMessage(MessageId::from_raw(7));
-    assert_eq!(reads.messages(asking, &address, nowhere, 10).await.unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(reads.messages(asking, &address, nowhere, 10, None).await.unwrap_err().code, ErrorCode::NotFound);
     for (limit, length) in [(0, 1), (1000, 200.min(last))] {
-        let page = reads.messages(asking, &address, MessageRange::Newest, limit).await.unwrap();
+        let page = reads.messages(asking, &address, MessageRange::Newest, limit, None).await.unwrap();
         assert_eq!(page.messages.len() as u64, length);
     }
 }

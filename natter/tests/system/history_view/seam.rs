@@ -88,7 +88,7 @@ impl Reading<'_> {
     async fn paged_backwards(&self, limit: u32) -> Result<Vec<Message>, ErrorBody> {
         let (mut found, mut range) = (Vec::new(), MessageRange::Newest);
         loop {
-            let page = self.reads.messages(self.asking, &self.address, range, limit).await?;
+            let page = self.reads.messages(self.asking, &self.address, range, limit, None).await?;
             let first = page.messages.first().map_or(1, |message| message.seq);
             found.splice(0..0, page.messages);
             assert_eq!(page.more_before, first > 1);
@@ -103,7 +103,7 @@ impl Reading<'_> {
         let mut found: Vec<Message> = Vec::new();
         loop {
             let after = MessageRange::After(found.last().map_or(0, |message| message.seq));
-            let page = self.reads.messages(self.asking, &self.address, after, limit).await?;
+            let page = self.reads.messages(self.asking, &self.address, after, limit, None).await?;
             found.extend(page.messages);
             if !page.more_after {
                 return Ok(found);
@@ -163,7 +163,8 @@ async fn pages_have_no_seam_between_history_and_log() {
         let expected = reading.events.iter().filter(|event| event.position.version() <= complete);
         assert!(events.iter().eq(expected), "all of what the history has");
         // What is hot is not touched by it.
-        let newest = reading.reads.messages(reading.asking, &reading.address, MessageRange::Newest, 100).await.unwrap();
+        let newest =
+            reading.reads.messages(reading.asking, &reading.address, MessageRange::Newest, 100, None).await.unwrap();
         assert_eq!(newest.messages, reading.messages()[reading.room.messages.len() - 100..]);
     }
     for behind in [MANY, 9, 3, 0] {
@@ -179,7 +180,7 @@ async fn pages_have_no_seam_between_history_and_log() {
         for reading in world.readings(&reads, 2) {
             for message in reading.room.messages.iter().step_by(97) {
                 let range = MessageRange::AroundMessage(message.message);
-                let page = reads.messages(reading.asking, &reading.address, range, 20).await.unwrap();
+                let page = reads.messages(reading.asking, &reading.address, range, 20, None).await.unwrap();
                 assert!(page.messages.iter().any(|found| found.message == message.message), "{behind} behind");
             }
         }
@@ -229,7 +230,7 @@ async fn refs_are_shown_to_their_senders_only() {
         let own = |user: &UserId, sender: &UserId| user == sender;
         let asking = Asking { user, ..reading.asking };
         for range in [MessageRange::Newest, MessageRange::After(0)] {
-            let page = reads.messages(asking, &reading.address, range, 200).await.unwrap();
+            let page = reads.messages(asking, &reading.address, range, 200, None).await.unwrap();
             assert!(page.messages.iter().all(|message| message.reference.is_some() == own(user, &message.sender)));
         }
         for after in [0, BATCHES - MANY - 2, BATCHES - 3] {
