@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_TTL};
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_TTL, NATS_SEQUENCE, NATS_SUBJECT};
 use async_nats::jetstream::ErrorCode;
 use bytes::Bytes;
 use serde_json::json;
@@ -49,16 +49,20 @@ impl Bucket {
         Ok(found.map(|found| Entry { revision: found.sequence, value: value(Some(&found.headers), found.payload) }))
     }
 
-    /// The keys that match `filter` (a subject within the bucket) and have a value, as some replica knows them.
-    pub(crate) async fn matching(&self, filter: &str) -> Result<Vec<(String, Bytes)>, LogError> {
-        let found = self.log.get_last(&bucket_stream(self.name), &[self.subject(filter)]).await?;
+    /// The keys that match one of `filters` (subjects within the bucket) and have a value, with their revisions, as some
+    /// replica knows them.
+    pub(crate) async fn matching(&self, filters: &[&str]) -> Result<Vec<(String, u64)>, LogError> {
+        let filters: Vec<String> = filters.iter().map(|filter| self.subject(filter)).collect();
+        let found = self.log.get_last(&bucket_stream(self.name), &filters).await?;
         let prefix = self.subject("");
-        let entries = found.into_iter().filter_map(|message| {
-            let subject = message.headers.as_ref()?.get(async_nats::header::NATS_SUBJECT)?.as_str().to_owned();
-            let value = value(message.headers.as_ref(), message.payload)?;
-            Some((subject.strip_prefix(&prefix)?.to_owned(), value))
+        let keys = found.into_iter().filter_map(|message| {
+            let headers = message.headers.as_ref()?;
+            let subject = headers.get(NATS_SUBJECT)?.as_str().to_owned();
+            let revision = headers.get(NATS_SEQUENCE)?.as_str().parse().ok()?;
+            value(message.headers.as_ref(), message.payload)?;
+            Some((subject.strip_prefix(&prefix)?.to_owned(), revision))
         });
-        Ok(entries.collect())
+        Ok(keys.collect())
     }
 
     /// Writes `value` if the key's last revision is `expected` (0: there is none), to be gone after `ttl`. Gives the new

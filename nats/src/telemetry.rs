@@ -32,6 +32,8 @@ pub const OUTCOME_ACKS_LOST: &str = "natter_outcome_acks_lost_total";
 pub const LEASES_HELD: &str = "natter_lease_held_partitions";
 /// Leases lost without being released.
 pub const LEASES_LOST: &str = "natter_lease_lost_total";
+/// Leases and presences of dead processes that the broker had forgotten to end.
+pub const LEASES_BURIED: &str = "natter_lease_buried_total";
 /// Signals dropped because the sender's queue was full.
 pub const SIGNALS_DROPPED: &str = "natter_signal_dropped_total";
 /// Smallest free share of a partition's streams.
@@ -54,6 +56,7 @@ pub fn describe() {
     describe_counter!(OUTCOME_ACKS_LOST, "outcome batches found in place after a lost acknowledgement");
     describe_gauge!(LEASES_HELD, Unit::Count, "leases held by this process");
     describe_counter!(LEASES_LOST, "leases lost without being released");
+    describe_counter!(LEASES_BURIED, "leases and presences of the dead that the broker had forgotten to end");
     describe_counter!(SIGNALS_DROPPED, "signals dropped because the queue was full");
     describe_gauge!(FREE_SHARE, "smallest free share of a partition's streams, 0 to 1");
 }

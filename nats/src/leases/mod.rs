@@ -2,9 +2,11 @@
 //! (invariant 3): a lease may be lost without its holder knowing for a moment, and nothing breaks.
 //!
 //! A lease is a key with a time to live in a KV bucket, renewed by compare-and-set. Its revision when it was acquired
-//! is the tenure's number in every batch written under it.
+//! is the tenure's number in every batch written under it. Keys that the broker has forgotten to end are ended by who shares
+//! the partitions (`watched.rs`).
 
 mod share;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +93,7 @@ pub struct Lease {
 /// # Errors
 /// [`LogError::Transient`]: the broker does not answer.
 pub async fn held(log: &Log, role: &str) -> Result<Vec<u16>, LogError> {
-    let leases = Bucket::new(log, LEASES_BUCKET).matching(&format!("{role}.*")).await?;
+    let leases = Bucket::new(log, LEASES_BUCKET).matching(&[&format!("{role}.*")]).await?;
     Ok(leases.iter().filter_map(|(key, _)| key.rsplit_once('.')?.1.parse().ok()).collect())
 }
 

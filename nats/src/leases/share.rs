@@ -11,10 +11,12 @@ use natter_schemas::subjects::{LEASES_BUCKET, lease_key};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::watched::Watched;
 use super::{Lease, LeaseOptions, Phase};
 use crate::bucket::{Bucket, value};
 use crate::connection::Log;
 use crate::error::LogError;
+use crate::telemetry;
 
 /// Acquires leases for one process in one role, and hands some over when another process comes.
 #[derive(Debug)]
@@ -50,6 +52,7 @@ impl Leases {
             first: u16::try_from(random % u64::from(log.partitions())).unwrap_or(0),
             holder,
             options,
+            watched: Watched::new(options.ttl + options.renew, 4 * options.look),
             held: Vec::new(),
             acquired,
         };
@@ -76,6 +79,7 @@ struct Sharer {
     /// Where to begin looking, so that processes do not all race for the same partitions.
     first: u16,
     options: LeaseOptions,
+    watched: Watched,
     held: Vec<(u16, Arc<watch::Sender<Phase>>)>,
     acquired: mpsc::Sender<Lease>,
 }
@@ -107,6 +111,7 @@ impl Sharer {
                 self.look().await
             };
             if let Err(error) = round.await {
+                self.watched.failed();
                 tracing::debug!(role = self.role, %error, "looking for leases again");
             }
         }
@@ -114,21 +119,33 @@ impl Sharer {
 
     async fn look(&mut self) -> Result<(), LogError> {
         self.held.retain(|(_, phase)| !matches!(*phase.borrow(), Phase::Lost | Phase::Released));
-        let partitions = usize::from(self.log.partitions());
-        let share = partitions.div_ceil(self.processes().await?);
+        let (presences, leases) = (format!("presence.{}.", self.role), format!("{}.", self.role));
+        let filters = [format!("{presences}*"), format!("{leases}*")];
+        let mut keys = self.bucket.matching(&filters.each_ref().map(String::as_str)).await?;
+        let dead = self.watched.take_dead(Instant::now(), &mut keys);
+        self.bury(dead).await?;
+        let is_other = |key: &str| key.starts_with(&presences) && key != self.presence;
+        let processes = 1 + keys.iter().filter(|(key, _)| is_other(key)).count();
+        let share = usize::from(self.log.partitions()).div_ceil(processes);
         if self.held.len() > share {
             self.ask(self.held.len() - share);
         } else if self.held.len() < share {
-            self.acquire(share - self.held.len()).await?;
+            let taken = keys.into_iter().map(|(key, _)| key).filter(|key| key.starts_with(&leases)).collect();
+            self.acquire(share - self.held.len(), &taken).await?;
         }
         Ok(())
     }
 
-    /// Processes in this role, this one included.
-    async fn processes(&self) -> Result<usize, LogError> {
-        let present = self.bucket.matching(&format!("presence.{}.*", self.role)).await?;
-        let others = present.iter().filter(|(key, _)| *key != self.presence).count();
-        Ok(others + 1)
+    /// Ends keys that nobody keeps alive.
+    async fn bury(&self, dead: Vec<(String, u64)>) -> Result<(), LogError> {
+        for (key, revision) in dead {
+            // Whoever it belongs to may have moved it at this very moment, or another process was faster.
+            if self.bucket.delete(&key, Some(revision)).await? {
+                metrics::counter!(telemetry::LEASES_BURIED, "role" => self.role.clone()).increment(1);
+                tracing::warn!(key, "nobody renews it, and the broker does not end it: ended");
+            }
+        }
+        Ok(())
     }
 
     /// Asks `surplus` of the workers here to hand over.
@@ -143,9 +160,8 @@ impl Sharer {
         }
     }
 
-    async fn acquire(&mut self, wanted: usize) -> Result<(), LogError> {
-        let taken: HashSet<String> =
-            self.bucket.matching(&format!("{}.*", self.role)).await?.into_iter().map(|(key, _)| key).collect();
+    /// Acquires up to `wanted` leases that are not `taken`.
+    async fn acquire(&mut self, wanted: usize, taken: &HashSet<String>) -> Result<(), LogError> {
         let partitions = self.log.partitions();
         let free = (0..partitions).map(|offset| (self.first + offset) % partitions);
         let free: Vec<u16> = free.filter(|partition| !taken.contains(&lease_key(&self.role, *partition))).collect();
