@@ -152,3 +152,20 @@ async fn partitions_are_shared_by_the_processes_that_are_there() {
     })
     .await;
 }
+
+/// A broker that was killed brings keys of the dead back, and never ends them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dead_whom_the_broker_brings_back_keep_no_partition() {
+    let servers = Servers::start().await;
+    let log = log(servers.nats_url(), 4).await;
+    for key in ["presence.processor.dead-1", "presence.processor.dead-2", "presence.processor.dead-3", "processor.2"] {
+        let stored = log.jetstream().publish(format!("$KV.leases.{key}"), "1".into()).await.unwrap();
+        stored.await.unwrap();
+    }
+    let mut holding = BTreeMap::new();
+    let mut alive = Worker::start(&log, "alive").await;
+    // At first they count, as processes do that are just starting.
+    alive.holds(&mut holding, 1).await;
+    alive.holds(&mut holding, 4).await;
+    assert_eq!(partitions(&holding), [0, 1, 2, 3]);
+}
