@@ -12,6 +12,7 @@ use natter_schemas::error::{CloseCode, ErrorCode};
 use natter_schemas::names::UserId;
 use tokio::time::{Duration, timeout};
 
+use crate::analysts::{self, Analyst};
 use crate::bench::{self, Bench};
 use crate::cli::{
     self, Audit, AuditedView, Configured, Doctor, Health, Import, LogCat, Policy, PolicyOf, Sizes, Token,
@@ -145,7 +146,7 @@ pub async fn log_cat(args: &LogCat) -> anyhow::Result<()> {
 /// ClickHouse cannot be asked.
 pub async fn sql(args: &Sql) -> anyhow::Result<ExitCode> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    match sql::sql(&args.running.analysts_config()?, args, &mut out).await? {
+    match sql::sql(&args.config()?, args, &mut out).await? {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(refused) => {
             #[expect(clippy::print_stderr, reason = "why there is no result")]
@@ -155,6 +156,15 @@ pub async fn sql(args: &Sql) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Makes, forgets or shows the analysts of tenants.
+///
+/// # Errors
+/// As [`analysts::analyst`].
+pub fn analyst(args: &Analyst) -> anyhow::Result<()> {
+    analysts::analyst(args)?.iter().for_each(|line| say(line));
+    Ok(())
 }
 
 /// Explains a message or another outcome.

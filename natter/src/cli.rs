@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use natter_schemas::names::{DisplayName, Tenant, UserId};
 
+use crate::analysts::Analyst;
 use crate::backends::BackendExec;
 use crate::bench::Bench;
 use crate::config::Config;
@@ -48,6 +49,11 @@ pub enum Command {
     ///
     /// Tables: messages, events, conversations, members, users, watermarks. What ClickHouse refuses is printed in its own words, with exit code 1.
     Sql(Sql),
+    /// Make, forget or show analysts who see the rows of one tenant only, while the system runs.
+    ///
+    /// For every tenant's rows there is always one: the ClickHouse address that `natter up` prints.
+    #[command(subcommand)]
+    Analyst(Analyst),
     /// Explain one message: its command as received, the decision and the policy behind it, where both lie in the log, and what each view holds of it.
     ///
     /// It reads the log as the auditor; a view that is away or behind, or a command that was trimmed meanwhile, is said and no error. Exit code 1 where the log

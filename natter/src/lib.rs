@@ -1,5 +1,6 @@
 //! The process: one binary, a subcommand per role; config, telemetry, `up`.
 
+pub mod analysts;
 pub mod answers;
 pub mod audit;
 pub mod backends;

@@ -71,6 +71,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(args) => answers::import(args).await?,
         Command::Log(cli::Log::Cat(args)) => answers::log_cat(&args).await?,
         Command::Sql(args) => return answers::sql(&args).await,
+        Command::Analyst(args) => answers::analyst(&args)?,
         Command::Explain(args) => answers::explain(&args).await?,
         Command::WhatIf(args) => answers::what_if(&args).await?,
         Command::Policy(args) => answers::policy(&args).await?,

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use natter_nats::server::ServerRole;
+use natter_schemas::names::Tenant;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::backends::{ClickHouse, Endpoints, S3, write_private};
+use crate::backends::{Analysts, ClickHouse, Endpoints, S3, write_private};
 use crate::config::{Config, Secret};
 use crate::tenants;
 
@@ -167,6 +168,17 @@ pub fn analysts_config(data: &Path) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// The history alone, as the analyst of one tenant.
+///
+/// # Errors
+/// Nothing runs there, or the tenant has no analyst.
+pub fn tenants_analysts_config(data: &Path, tenant: &Tenant) -> anyhow::Result<Config> {
+    Running::read(data)?;
+    let mut config = Config::default();
+    ask_history_at(&mut config, &history_url(&Analysts::read(data)?.endpoint(data, tenant)?));
+    Ok(config)
+}
+
 fn ask_history_at(config: &mut Config, url: &str) {
     let (url, user, password) = split_credentials(url);
     config.clickhouse.url = Some(url);
@@ -174,7 +186,8 @@ fn ask_history_at(config: &mut Config, url: &str) {
     config.clickhouse.password = Some(Secret::new(password));
 }
 
-fn history_url(of: &ClickHouse) -> String {
+/// `http://user:password@host:port` of these.
+pub fn history_url(of: &ClickHouse) -> String {
     with_credentials(&of.url, &of.user, &of.password)
 }
 

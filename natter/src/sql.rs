@@ -10,7 +10,7 @@ use natter_schemas::names::Tenant;
 
 use crate::cli::Running;
 use crate::config::Config;
-use crate::connect;
+use crate::{connect, running};
 
 /// What people read.
 const FORMAT_ON_TERMINAL: &str = "PrettyCompact";
@@ -32,9 +32,12 @@ pub struct Sql {
     /// One JSON object a row: the format JSONEachRow.
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// The value of {tenant:String} in the statement. It is a parameter and no fence: an analyst reads every tenant's rows.
+    /// The value of {tenant:String} in the statement. It is a parameter and no fence: --as-tenant is one.
     #[arg(long)]
     pub tenant: Option<Tenant>,
+    /// Ask as this tenant's analyst (`natter analyst add`), who sees no other tenant's rows.
+    #[arg(long, conflicts_with = "config")]
+    pub as_tenant: Option<Tenant>,
     /// Which system; with --config, as the user that its section on ClickHouse names.
     #[command(flatten)]
     pub running: Running,
@@ -45,6 +48,17 @@ pub struct Sql {
 pub struct Refused(pub String);
 
 impl Sql {
+    /// By which the history is reached as whom the command asks.
+    ///
+    /// # Errors
+    /// Nothing runs there, or the tenant has no analyst.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        match &self.as_tenant {
+            Some(tenant) => running::tenants_analysts_config(&self.running.data, tenant),
+            None => self.running.analysts_config(),
+        }
+    }
+
     fn text(&self) -> anyhow::Result<String> {
         let text = match (&self.file, self.statement.as_deref()) {
             (Some(file), _) => {

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use natter_nats::server::Password;
 
+use super::analysts::Analysts;
 use super::credentials::Credentials;
 use super::endpoints::ClickHouse;
 use super::fetch::Program;
@@ -30,34 +31,50 @@ pub fn endpoint(port: u16, user: HistoryUser, credentials: &Credentials) -> Clic
     }
 }
 
-/// Writes the config into `folder` and says how to start the server, or the engine's own process, there. The analysts' database is `views`.
+/// Writes the config into `folder` and says how to start the server, or the engine's own process, there.
 pub fn launch(
     program: &Program,
     shim: &Path,
     folder: &Path,
     port: u16,
-    views: &str,
     credentials: &Credentials,
+    analysts: &Analysts,
 ) -> anyhow::Result<Launch> {
-    let password = |user| credentials.clickhouse(user);
     let (program, args) = match program {
         Program::OnPath(server) => {
             let file = folder.join(CONFIG);
             write_private(&file, server_config(port).as_bytes())?;
-            let users = HistoryUser::ALL.map(|user| (user, Password::Literal(password(user).to_owned())));
-            write_private(&folder.join(USERS), users_xml(views, "127.0.0.1", &users).as_bytes())?;
+            write_private(&folder.join(USERS), server_users(credentials, analysts).as_bytes())?;
             (server.clone(), vec!["server".into(), "--config-file".into(), file.into()])
         }
         Program::Fetched(library) => {
             let file = folder.join(ENGINE_USERS);
-            write_private(&file, &engine_users(views, password)?)?;
+            write_private(&file, &engine_users(|user| credentials.clickhouse(user), analysts)?)?;
             let mut args =
                 vec!["clickhouse-server".into(), "--library".into(), library.into(), "--data".into(), folder.into()];
             args.extend(["--port".into(), port.to_string().into(), "--users-file".into(), file.into()]);
+            args.extend(["--views".into(), analysts.views.clone().into()]);
             (shim.to_owned(), args)
         }
     };
     Ok(Launch { program, args, folder: folder.to_owned(), litter: Vec::new() })
+}
+
+/// Writes the files of users that are in `folder` anew, which both kinds of server notice; `false`: there is none.
+pub fn write_users(folder: &Path, credentials: &Credentials, analysts: &Analysts) -> anyhow::Result<bool> {
+    let (server, engine) = (folder.join(USERS), folder.join(ENGINE_USERS));
+    if server.exists() {
+        write_private(&server, server_users(credentials, analysts).as_bytes())?;
+    }
+    if engine.exists() {
+        write_private(&engine, &engine_users(|user| credentials.clickhouse(user), analysts)?)?;
+    }
+    Ok(server.exists() || engine.exists())
+}
+
+fn server_users(credentials: &Credentials, analysts: &Analysts) -> String {
+    let users = HistoryUser::ALL.map(|user| (user, Password::Literal(credentials.clickhouse(user).to_owned())));
+    users_xml("127.0.0.1", &users, analysts)
 }
 
 /// Config of a `clickhouse server`: HTTP on loopback only. Paths are relative to the folder in which it runs.
@@ -92,13 +109,15 @@ pub async fn check(endpoint: &ClickHouse) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backends::analysts;
 
     #[test]
     fn a_server_on_path_listens_on_loopback_with_its_users() {
         let folder = tempfile::tempdir().unwrap();
         let program = Program::OnPath("/usr/bin/clickhouse".into());
         let credentials = Credentials::example();
-        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, "natter", &credentials).unwrap();
+        let analysts = analysts::example(&[]);
+        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials, &analysts).unwrap();
         assert_eq!(launch.program, Path::new("/usr/bin/clickhouse"));
         assert_eq!(launch.args[0], "server");
         let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
@@ -116,7 +135,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = Program::Fetched("/cache/libchdb.so".into());
         let credentials = Credentials::example();
-        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, "natter", &credentials).unwrap();
+        let analysts = analysts::example(&[]);
+        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials, &analysts).unwrap();
         assert_eq!(launch.program, Path::new("/natter"));
         assert_eq!(launch.args[..3], ["clickhouse-server", "--library", "/cache/libchdb.so"]);
         let secret = credentials.clickhouse(HistoryUser::Analyst);

@@ -104,7 +104,7 @@ fn names() -> impl Iterator<Item = String> {
 }
 
 /// 16 random bytes of the system in lower-case hex.
-fn random_hex() -> anyhow::Result<String> {
+pub fn random_hex() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
     Ok(hex::encode(bytes))

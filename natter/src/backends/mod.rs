@@ -3,6 +3,7 @@
 //! `start` takes a data folder and gives back where everything is; each backend then becomes ready by itself, is started again when
 //! it dies or hangs, and ends with the process whichever way that ends.
 
+mod analysts;
 mod clickhouse;
 mod credentials;
 mod endpoints;
@@ -35,6 +36,7 @@ use natter_nats::server::{Fsync, ServerRole};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use self::analysts::Analysts;
 pub use self::endpoints::{ClickHouse, Endpoints, Given, S3};
 pub use self::folder::{Folder, write_private};
 pub use self::nats::connect_options as nats_connect_options;
@@ -190,8 +192,9 @@ pub async fn start(options: Options) -> anyhow::Result<Backends> {
     let folder = Folder::open(&options.data).await?;
     let credentials = Credentials::load_or_make(&folder)?;
     let ports = Ports::load_or_choose(&folder)?;
-    let Options { shim, notify, partitions, fsync, database, bucket, .. } = options;
-    let setup = Arc::new(Setup { credentials, ports, partitions, fsync, database, bucket, folder, shim, notify });
+    let analysts = Analysts::load(&folder, &options.database)?;
+    let Options { shim, notify, partitions, fsync, bucket, .. } = options;
+    let setup = Arc::new(Setup { credentials, ports, partitions, analysts, fsync, bucket, folder, shim, notify });
     let endpoints = Arc::new(endpoints(&setup.credentials, &setup.ports, &options.given));
     let logs = setup.folder.subfolder("logs")?;
     let mut running = Vec::new();
@@ -297,8 +300,8 @@ struct Setup {
     credentials: Credentials,
     ports: Ports,
     partitions: u16,
+    analysts: Analysts,
     fsync: Fsync,
-    database: String,
     bucket: String,
     folder: Folder,
     shim: PathBuf,
@@ -325,7 +328,7 @@ impl Setup {
             }
             Backend::ClickHouse => {
                 let program = fetch::program(backend, backend.candidate(), &self.notify).await?;
-                clickhouse::launch(&program, &self.shim, &folder, ports.clickhouse, &self.database, credentials)
+                clickhouse::launch(&program, &self.shim, &folder, ports.clickhouse, credentials, &self.analysts)
             }
         }
     }

@@ -3,8 +3,12 @@
 use std::fmt::Write as _;
 
 use natter_nats::server::{Password, ServerRole};
+use natter_schemas::names::Tenant;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+
+use super::analysts::{self, Analyst, Analysts};
+use crate::engine::TABLES_OF_TENANTS;
 
 /// Who asks the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +56,10 @@ impl HistoryUser {
     }
 }
 
-/// The `users.xml` of a ClickHouse server: a profile that nobody lifts for who only reads, grants for everybody.
-pub fn users_xml(views: &str, networks: &str, users: &[(HistoryUser, Password)]) -> String {
+/// The `users.xml` of a ClickHouse server: a profile that nobody lifts for who only reads, grants for everybody, and for each tenant's analyst row policies and
+/// a profile with the quota.
+pub fn users_xml(networks: &str, users: &[(HistoryUser, Password)], analysts: &Analysts) -> String {
+    let views = &analysts.views;
     let mut xml = String::from(
         "<!-- Written by natter (natter/src/backends/users.rs). -->\n<clickhouse>\n  <users replace=\"replace\">\n",
     );
@@ -76,12 +82,56 @@ pub fn users_xml(views: &str, networks: &str, users: &[(HistoryUser, Password)])
         )
         .expect("memory");
     }
+    xml.extend(analysts.all().map(|(tenant, analyst)| tenant_xml(views, networks, tenant, analyst)));
     // 2: drivers set formats and limits for themselves; what a user may reach is in the grants.
-    xml.push_str(
-        "  </users>\n  <profiles>\n    <default/>\n    <natter_reads><readonly>2</readonly></natter_reads>\n  \
-         </profiles>\n  <quotas><default/></quotas>\n</clickhouse>\n",
-    );
+    xml.push_str("  </users>\n  <profiles>\n    <default/>\n    <natter_reads><readonly>2</readonly></natter_reads>\n");
+    xml.extend(analysts.all().map(|(tenant, analyst)| profile_xml(tenant, analyst)));
+    xml.push_str("  </profiles>\n  <quotas><default/></quotas>\n</clickhouse>\n");
     xml
+}
+
+/// A tenant's analyst reads the views, and of the tables behind them the rows of the tenant.
+fn tenant_xml(views: &str, networks: &str, tenant: &Tenant, analyst: &Analyst) -> String {
+    let (name, password) = (analysts::user(tenant), digest(analyst.password()));
+    let own = TABLES_OF_TENANTS
+        .map(|table| format!("          <{table}><filter>tenant = '{tenant}'</filter></{table}>\n"))
+        .concat();
+    let about = ["tables", "columns"]
+        .map(|table| format!("          <{table}><filter>database = '{views}'</filter></{table}>\n"))
+        .concat();
+    let grant = |table: &str| format!("        <query>GRANT SELECT ON {views}_store.{table}</query>\n");
+    let grants = TABLES_OF_TENANTS.map(grant).concat() + &grant("watermarks");
+    format!(
+        "    <{name}>
+      <password_sha256_hex>{password}</password_sha256_hex>
+      <networks><ip>{networks}</ip></networks>
+      <profile>{name}</profile>
+      <quota>default</quota>
+      <grants>
+        <query>GRANT SELECT, SHOW ON {views}.*</query>
+{grants}      </grants>
+      <databases>
+        <{views}_store>
+{own}        </{views}_store>
+        <system>
+{about}        </system>
+      </databases>
+    </{name}>
+"
+    )
+}
+
+/// The quota, which the constraints keep from being lifted.
+fn profile_xml(tenant: &Tenant, analyst: &Analyst) -> String {
+    let name = analysts::user(tenant);
+    let settings = analyst.quota.settings();
+    let values = settings.map(|(setting, most)| format!("      <{setting}>{most}</{setting}>\n")).concat();
+    let constraints = settings
+        .map(|(setting, most)| format!("        <{setting}><min>1</min><max>{most}</max></{setting}>\n"))
+        .concat();
+    format!(
+        "    <{name}>\n      <readonly>2</readonly>\n{values}      <constraints>\n{constraints}      </constraints>\n    </{name}>\n"
+    )
 }
 
 fn profile(user: HistoryUser) -> &'static str {
@@ -92,16 +142,21 @@ fn profile(user: HistoryUser) -> &'static str {
 }
 
 /// The users of the embedded engine (`natter clickhouse-server --users-file`), with the digests of their passwords.
-pub fn engine_users<'p>(views: &str, password: impl Fn(HistoryUser) -> &'p str) -> anyhow::Result<Vec<u8>> {
-    let users = HistoryUser::ALL.map(|user| {
+pub fn engine_users<'p>(password: impl Fn(HistoryUser) -> &'p str, analysts: &Analysts) -> anyhow::Result<Vec<u8>> {
+    let store = format!("{}_store", analysts.views);
+    let users = HistoryUser::ALL.into_iter().map(|user| {
         let role = match user {
             HistoryUser::Role(ServerRole::Admin) => json!("admin"),
-            HistoryUser::Role(ServerRole::Projector) => json!({ "writer": { "database": format!("{views}_store") } }),
+            HistoryUser::Role(ServerRole::Projector) => json!({ "writer": { "database": store } }),
             _ => json!("reader"),
         };
         json!({ "name": user.name(), "password_sha256": digest(password(user)), "role": role })
     });
-    Ok(serde_json::to_vec_pretty(&users)?)
+    let of_tenants = analysts.all().map(|(tenant, analyst)| {
+        let role = json!({ "tenant": { "tenant": tenant, "quota": analyst.quota } });
+        json!({ "name": analysts::user(tenant), "password_sha256": digest(analyst.password()), "role": role })
+    });
+    Ok(serde_json::to_vec_pretty(&users.chain(of_tenants).collect::<Vec<_>>())?)
 }
 
 fn digest(password: &str) -> String {
@@ -122,7 +177,8 @@ mod tests {
             Password::Environment(format!("CLICKHOUSE_{}_PASSWORD", name.to_uppercase()))
         };
         // The network that it is on is internal.
-        let xml = users_xml("natter", "::/0", &HistoryUser::ALL.map(|user| (user, password(user))));
+        let users = HistoryUser::ALL.map(|user| (user, password(user)));
+        let xml = users_xml("::/0", &users, &analysts::example(&[]));
         if std::env::var_os("NATTER_WRITE_SERVER_CONF").is_some() {
             std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/clickhouse-users.xml"), xml).unwrap();
         } else {
@@ -142,10 +198,25 @@ mod tests {
 
     #[test]
     fn passwords_are_written_as_digests() {
-        let users = engine_users("natter", |_| "secret").unwrap();
-        let xml = users_xml("natter", "127.0.0.1", &[(HistoryUser::Analyst, Password::Literal("secret".to_owned()))]);
+        let analysts = analysts::example(&["acme"]);
+        let users = engine_users(|_| "secret", &analysts).unwrap();
+        let secret = [(HistoryUser::Analyst, Password::Literal("secret".to_owned()))];
+        let xml = users_xml("127.0.0.1", &secret, &analysts);
         for text in [String::from_utf8(users).unwrap(), xml] {
-            assert!(text.contains(&digest("secret")) && !text.contains("secret\""), "{text}");
+            for password in ["secret", "of acme"] {
+                assert!(text.contains(&digest(password)) && !text.contains(&format!("{password}\"")), "{text}");
+            }
         }
+    }
+
+    #[test]
+    fn a_tenants_analyst_has_policies_and_a_quota_on_a_server() {
+        let xml = users_xml("127.0.0.1", &[], &analysts::example(&["acme", "other-app"]));
+        for (tenant, lines) in [("acme", 5), ("other-app", 5)] {
+            assert_eq!(xml.matches(&format!("<filter>tenant = '{tenant}'</filter>")).count(), lines, "{xml}");
+            assert!(xml.contains(&format!("<profile>analyst-{tenant}</profile>")), "{xml}");
+        }
+        assert!(xml.contains("<max_execution_time><min>1</min><max>30</max></max_execution_time>"), "{xml}");
+        assert!(!xml.contains("GRANT SELECT ON natter_store.*"), "{xml}");
     }
 }

@@ -3,14 +3,23 @@
 //! The library knows one user only, `default`, so the front holds everybody to their role: what a reader's statement may be says [`super::limits`], and its
 //! connection is `readonly` besides.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use anyhow::Context;
 use axum::http::HeaderMap;
 use base64::Engine as _;
+use natter_schemas::names::Tenant;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::errors::{EngineError, code};
+use crate::analysts::Quota;
 
-/// What a credential allows. Analysts of one tenant, whose connections the engine itself holds to row policies, join here.
+/// What a credential allows.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Role {
@@ -23,10 +32,17 @@ pub enum Role {
     },
     /// Reads.
     Reader,
+    /// Reads one tenant's rows in the analysts' views, and so much of them.
+    Tenant {
+        /// Whose.
+        tenant: Tenant,
+        /// How much at once.
+        quota: Quota,
+    },
 }
 
 /// Settings that change nothing but one's own result: how it is written, and how much may be read for it. (`log_comment` is not among them: row
-/// policies will go by it.)
+/// policies go by it.)
 const HARMLESS: [&str; 8] = [
     "extremes",
     "limit",
@@ -37,16 +53,34 @@ const HARMLESS: [&str; 8] = [
     "timeout_overflow_mode",
     "insert_deduplication_token",
 ];
+/// Counts in a result of rows that were read for it, other tenants' among them.
+const STATISTICS: [&str; 1] = ["output_format_write_statistics"];
 const HARMLESS_PREFIXES: [&str; 6] = ["output_format_", "input_format_", "date_time_", "max_", "join_", "group_by_"];
 
 impl Role {
-    /// Whether a request of this role may change the setting. What it may not change is dropped, because drivers send settings by habit.
-    pub fn may_set(&self, setting: &str) -> bool {
+    /// Whether a request of this role may give the setting this value. What it may not change is dropped, because drivers send settings by habit.
+    pub fn may_set(&self, setting: &str, value: &str) -> bool {
+        let harmless =
+            || HARMLESS.contains(&setting) || HARMLESS_PREFIXES.iter().any(|prefix| setting.starts_with(prefix));
         match self {
             Self::Admin => true,
-            Self::Writer { .. } | Self::Reader => {
-                HARMLESS.contains(&setting) || HARMLESS_PREFIXES.iter().any(|prefix| setting.starts_with(prefix))
-            }
+            Self::Writer { .. } | Self::Reader => harmless(),
+            Self::Tenant { quota, .. } => harmless() && !STATISTICS.contains(&setting) && quota.allows(setting, value),
+        }
+    }
+
+    /// What the front sets for this role, whatever the request says.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let Self::Tenant { quota, .. } = self else { return Vec::new() };
+        let own = quota.settings().map(|(name, most)| (name.to_owned(), most.to_string()));
+        own.into_iter().chain(STATISTICS.map(|name| (name.to_owned(), "0".to_owned()))).collect()
+    }
+
+    /// The tenant whose rows are all that this role sees.
+    pub fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Tenant { tenant, .. } => Some(tenant.as_str()),
+            _ => None,
         }
     }
 
@@ -56,11 +90,22 @@ impl Role {
     }
 }
 
-/// The known users. Passwords are kept as digests only.
+/// The users of a file, which is read again when it has changed: analysts come and go while the engine runs. Passwords are kept as digests only.
 #[derive(Debug)]
 pub struct AccessControl {
-    users: Vec<User>,
+    file: PathBuf,
+    known: Mutex<Known>,
 }
+
+#[derive(Debug)]
+struct Known {
+    users: Vec<User>,
+    /// Of the file that they are from.
+    version: Version,
+}
+
+/// When a file was written and as which: whoever writes it puts a new one in its place.
+type Version = (Option<SystemTime>, u64);
 
 /// A user as the file of users has it.
 #[derive(Debug, Deserialize)]
@@ -84,8 +129,21 @@ impl AccessControl {
     ///
     /// # Errors
     /// It is not one.
-    pub fn parse(file: &[u8]) -> Result<Self, serde_json::Error> {
-        Ok(Self { users: serde_json::from_slice(file)? })
+    pub fn open(file: &Path) -> anyhow::Result<Self> {
+        Ok(Self { known: Mutex::new(Known::read(file, version(file)?)?), file: file.to_owned() })
+    }
+
+    /// The users as they are now; as they were where the file cannot be read.
+    fn users(&self) -> MutexGuard<'_, Known> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = version(&self.file)
+            .and_then(|version| (version != known.version).then(|| Known::read(&self.file, version)).transpose());
+        match read {
+            Ok(Some(now)) => *known = now,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the users stay as they were"),
+        }
+        known
     }
 
     /// The role of these credentials.
@@ -96,7 +154,8 @@ impl AccessControl {
         let name = credentials.user.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
         let password = digest(credentials.password.as_deref().unwrap_or_default());
         // Digests are compared, so the time that it takes says nothing about the password.
-        let user = self.users.iter().find(|user| user.name == name && user.password_sha256 == password);
+        let known = self.users();
+        let user = known.users.iter().find(|user| user.name == name && user.password_sha256 == password);
         user.map(|user| user.role.clone()).ok_or_else(|| {
             EngineError::new(
                 code::AUTHENTICATION_FAILED,
@@ -105,6 +164,20 @@ impl AccessControl {
             )
         })
     }
+}
+
+impl Known {
+    fn read(file: &Path, version: Version) -> anyhow::Result<Self> {
+        let name = file.display();
+        let bytes = fs::read(file).with_context(|| format!("cannot read {name}"))?;
+        let users = serde_json::from_slice(&bytes).with_context(|| format!("{name} is no file of users"))?;
+        Ok(Self { users, version })
+    }
+}
+
+fn version(file: &Path) -> anyhow::Result<Version> {
+    let seen = fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok((seen.modified().ok(), seen.ino()))
 }
 
 fn digest(password: &str) -> String {
@@ -146,6 +219,7 @@ fn parse_basic(value: &str) -> Option<Credentials> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysts::quota;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().expect("name"), value.parse().expect("value"))).collect()
@@ -174,7 +248,9 @@ mod tests {
             digest("secret"),
             digest("other")
         );
-        let access = AccessControl::parse(file.as_bytes()).expect("users");
+        let path = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(path.path(), file).expect("written");
+        let access = AccessControl::open(path.path()).expect("users");
         let writer = Role::Writer { database: "d".to_owned() };
         assert_eq!(access.authenticate(&credentials("projector", "other")), Ok(writer));
         assert_eq!(access.authenticate(&credentials("default", "secret")), Ok(Role::Admin));
@@ -194,15 +270,43 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_into_the_file_is_known_and_who_leaves_it_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("users.json");
+        let write = |names: &[&str]| {
+            let users: Vec<_> = names
+                .iter()
+                .map(|name| serde_json::json!({ "name": name, "password_sha256": digest("x"), "role": "reader" }))
+                .collect();
+            fs::write(file.with_extension("new"), serde_json::to_vec(&users).expect("json")).expect("written");
+            fs::rename(file.with_extension("new"), &file).expect("put in its place");
+        };
+        write(&["a"]);
+        let access = AccessControl::open(&file).expect("users");
+        let known = |name: &str| access.authenticate(&credentials(name, "x")).is_ok();
+        assert!(known("a") && !known("b"));
+        write(&["a", "b"]);
+        assert!(known("a") && known("b"));
+        write(&["b"]);
+        assert!(!known("a") && known("b"));
+        fs::write(&file, "broken").expect("written");
+        fs::rename(&file, file.with_extension("gone")).expect("renamed");
+        assert!(known("b"), "as they were");
+    }
+
+    #[test]
     fn who_is_limited_sets_nothing_but_the_looks_of_a_result() {
         let writer = Role::Writer { database: "d".to_owned() };
         for setting in ["max_threads", "output_format_json_quote_64bit_integers", "insert_deduplication_token"] {
-            assert!(Role::Reader.may_set(setting) && writer.may_set(setting), "{setting}");
+            assert!(Role::Reader.may_set(setting, "1") && writer.may_set(setting, "1"), "{setting}");
         }
         for setting in ["readonly", "log_comment", "allow_ddl", "dialect", "additional_table_filters", "format_schema"]
         {
-            assert!(!Role::Reader.may_set(setting) && !writer.may_set(setting), "{setting}");
-            assert!(Role::Admin.may_set(setting), "{setting}");
+            assert!(!Role::Reader.may_set(setting, "1") && !writer.may_set(setting, "1"), "{setting}");
+            assert!(Role::Admin.may_set(setting, "1"), "{setting}");
         }
+        let tenant = Role::Tenant { tenant: "acme".try_into().expect("a name"), quota: quota::EXAMPLE };
+        assert!(tenant.may_set("max_threads", "1") && tenant.may_set("max_execution_time", "1"));
+        assert!(!tenant.may_set("max_execution_time", "0") && !tenant.may_set("output_format_write_statistics", "1"));
     }
 }

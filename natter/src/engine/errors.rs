@@ -16,6 +16,7 @@ pub mod code {
     pub const CANNOT_READ_ALL_DATA: u32 = 33;
     pub const NOT_IMPLEMENTED: u32 = 48;
     pub const SYNTAX_ERROR: u32 = 62;
+    pub const UNKNOWN_DATABASE: u32 = 81;
     pub const UNKNOWN_SETTING: u32 = 115;
     pub const INCORRECT_DATA: u32 = 117;
     pub const QUERY_IS_TOO_LARGE: u32 = 223;

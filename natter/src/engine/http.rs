@@ -13,6 +13,7 @@ use super::access::{AccessControl, Credentials, Role};
 use super::answer::{Frame, random_hex};
 use super::body::RequestBody;
 use super::errors::{EngineError, code};
+use super::policies::RowPolicies;
 use super::request::Parameters;
 use super::select::{self, Query};
 use super::session::Session;
@@ -29,6 +30,7 @@ const DEFAULT_FORMAT: &str = "TabSeparated";
 pub struct Service {
     pub workers: Workers,
     pub access: AccessControl,
+    pub policies: RowPolicies,
     /// The engine's version and time zone.
     pub version: String,
     pub timezone: String,
@@ -125,7 +127,7 @@ impl Asked<'_> {
             Text::Nothing if self.read_only => Ok(ok().await.into_response()),
             Text::Nothing => Err(EngineError::new(code::SYNTAX_ERROR, "SYNTAX_ERROR", "Syntax error: Empty query")),
             Text::Insert(insert) => {
-                let session = Session::new(&parameters, &self.role, self.read_only);
+                let session = self.session(&parameters, self.read_only)?;
                 insert::run(&self.service.workers, session, insert, body)
                     .await
                     .map(|progress| self.frame.stored(&progress))
@@ -134,11 +136,15 @@ impl Asked<'_> {
         }
     }
 
+    fn session(&self, parameters: &Parameters, read_only: bool) -> Result<Session, EngineError> {
+        Session::new(parameters, &self.role, &self.service.policies, read_only)
+    }
+
     async fn query(&self, parameters: &Parameters, sql: Bytes, select: bool) -> Result<Response, EngineError> {
         let named = statement::output_format(&sql);
         let format = named.or_else(|| parameters.default_format.clone()).unwrap_or_else(|| DEFAULT_FORMAT.to_owned());
         // Whoever may write does so by inserts; a statement that is none only reads.
-        let session = Session::new(parameters, &self.role, self.read_only || self.role.is_limited());
+        let session = self.session(parameters, self.read_only || self.role.is_limited())?;
         let query = Query { sql, format: format.clone(), select, compress: parameters.compress, session };
         let pieces = select::start(&self.service.workers, query).await?;
         self.frame.result(pieces, &format, parameters.compress, parameters.wait_end_of_query).await

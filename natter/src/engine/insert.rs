@@ -34,7 +34,7 @@ pub async fn run(
     let may_insert = match &session.role {
         Role::Admin => !session.read_only,
         Role::Writer { database } => !session.read_only && insert.is_plainly_into(database),
-        Role::Reader => false,
+        Role::Reader | Role::Tenant { .. } => false,
     };
     if !may_insert {
         return Err(EngineError::read_only());

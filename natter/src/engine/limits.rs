@@ -23,11 +23,18 @@ pub fn check(connection: &mut Connection<'_>, sql: &[u8], named: &[(String, Stri
     if !needs_a_look(sql) {
         return Ok(());
     }
+    refuse(&canonical(connection, sql)?, named)
+}
+
+/// A statement as ClickHouse's own parser writes it back.
+///
+/// # Errors
+/// What that parser says.
+pub fn canonical(connection: &mut Connection<'_>, sql: &[u8]) -> Result<Vec<u8>, EngineError> {
     let text = std::str::from_utf8(sql).map_err(|_| refused("a text that is not UTF-8"))?;
     // As a parameter, so that it is as long to the parser as the statement itself.
     let parameter = [("sql".to_owned(), escaped(text))];
-    let canonical = connection.query(b"SELECT formatQuery({sql:String})", "RawBLOB", &parameter)?;
-    refuse(&canonical.bytes, named)
+    Ok(connection.query(b"SELECT formatQuery({sql:String})", "RawBLOB", &parameter)?.bytes)
 }
 
 /// A text as a parameter's value.
@@ -94,7 +101,8 @@ fn is_forbidden(word: &[u8]) -> bool {
     FORBIDDEN.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-fn refused(what: &str) -> EngineError {
+/// A refusal that names what for.
+pub fn refused(what: &str) -> EngineError {
     EngineError::new(code::READONLY, "READONLY", format!("this user may only read tables, and not use: {what}"))
 }
 

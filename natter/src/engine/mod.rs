@@ -3,7 +3,8 @@
 //! `natter clickhouse-server` loads the engine (`libchdb.so`) and serves ClickHouse's HTTP interface on loopback, so that the `clickhouse` crate, `curl`
 //! and analysts' tools see a ClickHouse. What differs from a server: every request is its own session (`session_id` has no effect), HTTP compression is
 //! not offered (`compress=1` and `decompress=1` are), the engine gives its queries ids of its own, and users are those of a file, held to their roles by the
-//! front ([`access`], [`limits`]): settings that a limited user may not change are dropped.
+//! front ([`access`], [`limits`]): settings that a limited user may not change are dropped. An analyst of one tenant is held to the tenant's rows by the engine
+//! itself ([`policies`]) and kept from ways past that by the front ([`fence`]).
 //!
 //! The way of a request: [`http`] guards and authenticates, [`request`] sorts its parameters, [`statement`] tells inserts from the rest, [`insert`] and
 //! [`select`] run it on a thread of [`workers`] over a connection of [`session`], [`answer`] words the response. [`library`] alone knows C.
@@ -13,6 +14,7 @@ mod answer;
 mod body;
 mod compressed;
 mod errors;
+mod fence;
 mod formats;
 #[cfg(test)]
 mod fuzz;
@@ -22,6 +24,7 @@ mod lexer;
 mod library;
 mod limits;
 mod multipart;
+mod policies;
 mod request;
 mod results;
 mod select;
@@ -43,14 +46,19 @@ use tokio_util::sync::CancellationToken;
 use access::AccessControl;
 use http::{Service, router};
 use library::Engine;
+use policies::RowPolicies;
 use workers::Workers;
+
+use crate::backends::write_private;
+
+pub use self::policies::TABLES as TABLES_OF_TENANTS;
 
 /// How long running requests get at the end. `natter up` has ten seconds for everything.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// The engine's server settings: it shares its machine, so it leaves half of the memory to the others. Nothing else differs from ClickHouse's own.
-const CONFIG: &str =
-    "<clickhouse><max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio></clickhouse>\n";
+const CONFIG: &str = "<clickhouse><max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>\
+                      <users_config>users.xml</users_config></clickhouse>\n";
 
 /// Serve the embedded ClickHouse engine on ClickHouse's HTTP interface (started by `natter up`).
 #[derive(Debug, clap::Args)]
@@ -67,6 +75,9 @@ pub struct ServeOptions {
     /// JSON file with the users: name, digest of the password, role.
     #[arg(long)]
     pub users_file: PathBuf,
+    /// The analysts' database; the tables lie in `<views>_store`.
+    #[arg(long, default_value = "natter")]
+    pub views: String,
 }
 
 /// Serves until SIGTERM or SIGINT, then lets running requests end, closes the engine and returns.
@@ -80,17 +91,16 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on port {}", options.port))?;
     let address = listener.local_addr().context("cannot read the port that was given")?;
-    let users = options.users_file.display();
-    let access = fs::read(&options.users_file).with_context(|| format!("cannot read {users}"))?;
-    let access = AccessControl::parse(&access).with_context(|| format!("{users} is no file of users"))?;
+    let access = AccessControl::open(&options.users_file)?;
+    let policies = RowPolicies::new(&options.views);
     let library = fs::canonicalize(&options.library)
         .with_context(|| format!("cannot find the library {}", options.library.display()))?;
-    let folder = Folder::claim(&options.data)?;
+    let folder = Folder::claim(&options.data, &policies)?;
     let (store, config) = (folder.store.clone(), folder.config.clone());
     let started = tokio::task::spawn_blocking(move || start(&library, &store, &config));
     let (engine, version, timezone) = started.await.context("the engine's start was interrupted")??;
     tracing::info!(%address, %version, data = %options.data.display(), "clickhouse engine ready");
-    let service = Arc::new(Service { workers: Workers::new(engine), access, version, timezone });
+    let service = Arc::new(Service { workers: Workers::new(engine), access, policies, version, timezone });
     listen(listener, Arc::clone(&service)).await?;
     close(service).await;
     Ok(())
@@ -156,7 +166,7 @@ struct Folder {
 impl Folder {
     /// Makes the folder where it is missing, takes its lock and enters its working directory. The engine resolves relative paths there and would read
     /// somebody else's config in any other.
-    fn claim(data: &Path) -> anyhow::Result<Self> {
+    fn claim(data: &Path, policies: &RowPolicies) -> anyhow::Result<Self> {
         let work = data.join("work");
         fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
         let data = fs::canonicalize(data).with_context(|| format!("cannot open {}", data.display()))?;
@@ -172,7 +182,8 @@ impl Folder {
             }
         }
         let config = data.join("work").join("config.xml");
-        fs::write(&config, CONFIG).with_context(|| format!("cannot write {}", config.display()))?;
+        write_private(&config, CONFIG.as_bytes())?;
+        write_private(&data.join("work").join("users.xml"), policies.users_xml().as_bytes())?;
         std::env::set_current_dir(data.join("work"))
             .with_context(|| format!("cannot enter {}", data.join("work").display()))?;
         Ok(Self { store: data.join("store"), config, _lock: lock })

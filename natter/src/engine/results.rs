@@ -13,6 +13,13 @@ pub struct Progress {
     pub elapsed_seconds: f64,
 }
 
+impl Progress {
+    /// Without what was read for it.
+    pub fn of_the_result(self) -> Self {
+        Self { result_rows: self.result_rows, elapsed_seconds: self.elapsed_seconds, ..Self::default() }
+    }
+}
+
 impl Add for Progress {
     type Output = Self;
 

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::compressed;
 use super::errors::{EngineError, code};
+use super::fence;
 use super::formats::{self, Streaming};
 use super::library::{Connection, Engine};
 use super::limits;
@@ -50,6 +51,8 @@ pub async fn start(workers: &Workers, query: Query) -> Result<mpsc::Receiver<Pie
     let sink = Sink { pieces, runtime: Handle::current(), compress: query.compress };
     let work = move |engine: &Engine| {
         let last = match run(engine, &query, &sink) {
+            // Other tenants' rows are among those that were read.
+            Ok(progress) if query.session.role.tenant().is_some() => Piece::Done(progress.of_the_result()),
             Ok(progress) => Piece::Done(progress),
             Err(error) => Piece::Failed(error),
         };
@@ -77,6 +80,9 @@ fn run(engine: &Engine, query: &Query, sink: &Sink) -> Result<Progress, EngineEr
     }
     if query.session.role.is_limited() {
         limits::check(&mut connection, &query.sql, &query.session.named)?;
+    }
+    if query.session.role.tenant().is_some() {
+        fence::check(&mut connection, &query.sql, &query.session.named, &query.session.views)?;
     }
     if query.select && formats::streaming(&query.format) != Streaming::Whole {
         match run_in_parts(&mut connection, query, sink) {

@@ -31,6 +31,7 @@ mod servers;
 mod shown;
 mod soak;
 mod sql;
+mod tenants;
 mod up;
 mod views;
 mod what_if;
