@@ -8,7 +8,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::analysts::{self, Analyst, Analysts};
-use crate::engine::TABLES_OF_TENANTS;
+use crate::engine::{TABLES_OF_TENANTS, stores};
 
 /// Who asks the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,11 +96,15 @@ fn tenant_xml(views: &str, networks: &str, tenant: &Tenant, analyst: &Analyst) -
     let own = TABLES_OF_TENANTS
         .map(|table| format!("          <{table}><filter>tenant = '{tenant}'</filter></{table}>\n"))
         .concat();
-    let about = ["tables", "columns"]
+    // These count the rows of all.
+    let about = ["tables", "columns", "parts", "parts_columns"]
         .map(|table| format!("          <{table}><filter>database = '{views}'</filter></{table}>\n"))
         .concat();
-    let grant = |table: &str| format!("        <query>GRANT SELECT ON {views}_store.{table}</query>\n");
-    let grants = TABLES_OF_TENANTS.map(grant).concat() + &grant("watermarks");
+    let grant = |store: &str, table: &str| format!("        <query>GRANT SELECT ON {store}.{table}</query>\n");
+    let grants =
+        |store: &String| TABLES_OF_TENANTS.map(|table| grant(store, table)).concat() + &grant(store, "watermarks");
+    let grants = stores(views).each_ref().map(grants).concat();
+    let own = stores(views).map(|store| format!("        <{store}>\n{own}        </{store}>\n")).concat();
     format!(
         "    <{name}>
       <password_sha256_hex>{password}</password_sha256_hex>
@@ -111,9 +115,7 @@ fn tenant_xml(views: &str, networks: &str, tenant: &Tenant, analyst: &Analyst) -
         <query>GRANT SELECT, SHOW ON {views}.*</query>
 {grants}      </grants>
       <databases>
-        <{views}_store>
-{own}        </{views}_store>
-        <system>
+{own}        <system>
 {about}        </system>
       </databases>
     </{name}>
@@ -212,7 +214,7 @@ mod tests {
     #[test]
     fn a_tenants_analyst_has_policies_and_a_quota_on_a_server() {
         let xml = users_xml("127.0.0.1", &[], &analysts::example(&["acme", "other-app"]));
-        for (tenant, lines) in [("acme", 5), ("other-app", 5)] {
+        for (tenant, lines) in [("acme", 10), ("other-app", 10)] {
             assert_eq!(xml.matches(&format!("<filter>tenant = '{tenant}'</filter>")).count(), lines, "{xml}");
             assert!(xml.contains(&format!("<profile>analyst-{tenant}</profile>")), "{xml}");
         }

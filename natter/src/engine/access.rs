@@ -53,6 +53,11 @@ const HARMLESS: [&str; 8] = [
     "timeout_overflow_mode",
     "insert_deduplication_token",
 ];
+/// Settings of these families that name a file, which the engine then writes (tried), whoever asks.
+const REACHING: [&str; 2] = ["output_format_schema", "input_format_record_errors_file_path"];
+/// Limits of one's own that say nothing of how many rows others have; the rest of that family a tenant's analyst may not set.
+const LIMITS_OF_TENANTS: [&str; 6] =
+    ["max_block_size", "max_execution_time", "max_memory_usage", "max_result_bytes", "max_result_rows", "max_threads"];
 /// Counts in a result of rows that were read for it, other tenants' among them.
 const STATISTICS: [&str; 1] = ["output_format_write_statistics"];
 const HARMLESS_PREFIXES: [&str; 6] = ["output_format_", "input_format_", "date_time_", "max_", "join_", "group_by_"];
@@ -60,12 +65,18 @@ const HARMLESS_PREFIXES: [&str; 6] = ["output_format_", "input_format_", "date_t
 impl Role {
     /// Whether a request of this role may give the setting this value. What it may not change is dropped, because drivers send settings by habit.
     pub fn may_set(&self, setting: &str, value: &str) -> bool {
-        let harmless =
-            || HARMLESS.contains(&setting) || HARMLESS_PREFIXES.iter().any(|prefix| setting.starts_with(prefix));
+        let harmless = || {
+            let is_known =
+                HARMLESS.contains(&setting) || HARMLESS_PREFIXES.iter().any(|prefix| setting.starts_with(prefix));
+            is_known && !REACHING.contains(&setting)
+        };
         match self {
             Self::Admin => true,
             Self::Writer { .. } | Self::Reader => harmless(),
-            Self::Tenant { quota, .. } => harmless() && !STATISTICS.contains(&setting) && quota.allows(setting, value),
+            Self::Tenant { quota, .. } => {
+                let is_own = !setting.starts_with("max_") || LIMITS_OF_TENANTS.contains(&setting);
+                harmless() && is_own && !STATISTICS.contains(&setting) && quota.allows(setting, value)
+            }
         }
     }
 
@@ -300,13 +311,22 @@ mod tests {
         for setting in ["max_threads", "output_format_json_quote_64bit_integers", "insert_deduplication_token"] {
             assert!(Role::Reader.may_set(setting, "1") && writer.may_set(setting, "1"), "{setting}");
         }
-        for setting in ["readonly", "log_comment", "allow_ddl", "dialect", "additional_table_filters", "format_schema"]
-        {
+        for setting in [
+            "readonly",
+            "log_comment",
+            "allow_ddl",
+            "dialect",
+            "additional_table_filters",
+            "format_schema",
+            "output_format_schema",
+            "input_format_record_errors_file_path",
+        ] {
             assert!(!Role::Reader.may_set(setting, "1") && !writer.may_set(setting, "1"), "{setting}");
             assert!(Role::Admin.may_set(setting, "1"), "{setting}");
         }
         let tenant = Role::Tenant { tenant: "acme".try_into().expect("a name"), quota: quota::EXAMPLE };
         assert!(tenant.may_set("max_threads", "1") && tenant.may_set("max_execution_time", "1"));
+        assert!(!tenant.may_set("max_rows_to_read", "1") && !tenant.may_set("max_bytes_to_read", "1"));
         assert!(!tenant.may_set("max_execution_time", "0") && !tenant.may_set("output_format_write_statistics", "1"));
     }
 }

@@ -20,10 +20,12 @@ pub mod code {
     pub const UNKNOWN_SETTING: u32 = 115;
     pub const INCORRECT_DATA: u32 = 117;
     pub const QUERY_IS_TOO_LARGE: u32 = 223;
+    pub const TOO_MANY_ROWS: u32 = 158;
     pub const READONLY: u32 = 164;
     pub const TOO_MANY_SIMULTANEOUS_QUERIES: u32 = 202;
     pub const SOCKET_TIMEOUT: u32 = 209;
     pub const CANNOT_DECOMPRESS: u32 = 271;
+    pub const TOO_MANY_BYTES: u32 = 307;
     pub const AUTHENTICATION_FAILED: u32 = 516;
     pub const UNKNOWN_EXCEPTION: u32 = 1002;
 }

@@ -6,10 +6,11 @@
 //! table functions that make up numbers. It is looked for twice: in the text as ClickHouse's own parser writes it back, and in the tree that it makes of
 //! it, in which the tables of a statement are told from everything else.
 
-use super::errors::EngineError;
+use super::errors::{EngineError, code};
 use super::lexer::{Kind, Lexed, Lexer};
 use super::library::Connection;
 use super::limits::{canonical, refused};
+use super::policies::stores;
 
 /// Tables of `system` that say the same to everybody, or are under a row policy; drivers ask some of them when they connect.
 const SYSTEM_TABLES: [&str; 17] = [
@@ -69,7 +70,7 @@ const ROOTS: [&str; 4] = ["SelectWithUnionQuery (", "SelectIntersectExceptQuery 
 /// Statements that only say something of the views themselves.
 const SHOWS: [&str; 2] = ["TABLES", "DATABASES"];
 
-/// Refuses a statement that names anything but `views` and what is harmless.
+/// Refuses a statement that names anything but `views` and what is harmless, and gives back the text that was looked at: only that is to be run.
 ///
 /// # Errors
 /// `READONLY` (164), or what ClickHouse's parser says.
@@ -78,12 +79,25 @@ pub fn check(
     sql: &[u8],
     named: &[(String, String)],
     views: &str,
-) -> Result<(), EngineError> {
+) -> Result<String, EngineError> {
     let text = String::from_utf8(canonical(connection, sql)?).map_err(|_| refused("a text that is not UTF-8"))?;
     refuse_text(&text, views)?;
     let explain = format!("EXPLAIN AST {}", without_format(&text));
     let tree = connection.query(explain.as_bytes(), "TSVRaw", named)?;
-    refuse_tree(&String::from_utf8_lossy(&tree.bytes), views)
+    refuse_tree(&String::from_utf8_lossy(&tree.bytes), views)?;
+    Ok(text)
+}
+
+/// A failure as a tenant's analyst is told of it: how many rows would be read is not said, because others' are among them.
+pub fn told(error: EngineError) -> EngineError {
+    match error.code {
+        code::TOO_MANY_ROWS | code::TOO_MANY_BYTES => EngineError::new(
+            error.code,
+            "TOO_MANY_ROWS",
+            "the statement reads more than the quota of this analyst allows",
+        ),
+        _ => error,
+    }
 }
 
 /// The tree is to come as lines. Keywords of the parser's are upper case; names are as they were given, and none begins a line so.
@@ -104,10 +118,16 @@ enum Piece<'text> {
 }
 
 impl<'text> Piece<'text> {
-    fn all_of(canonical: &'text str) -> Vec<Self> {
+    /// `None`: the text does not end as it should.
+    fn all_of(canonical: &'text str) -> Option<Vec<Self>> {
         let mut lexer = Lexer::new(canonical.as_bytes());
         let mut pieces = Vec::new();
-        while let Lexed::Token(token) = lexer.advance() {
+        loop {
+            let token = match lexer.advance() {
+                Lexed::Token(token) => token,
+                Lexed::End => return Some(pieces),
+                Lexed::Unterminated => return None,
+            };
             pieces.push(match token.kind {
                 Kind::Word => Self::Keyword(&canonical[token.start..token.end]),
                 Kind::Quoted if canonical[token.start..].starts_with('\'') => Self::Value,
@@ -115,7 +135,6 @@ impl<'text> Piece<'text> {
                 Kind::Symbol(symbol) => Self::Symbol(symbol),
             });
         }
-        pieces
     }
 
     fn word(self) -> Option<&'text str> {
@@ -128,8 +147,8 @@ impl<'text> Piece<'text> {
 
 /// Looks at the names of a text in ClickHouse's own spelling.
 fn refuse_text(canonical: &str, views: &str) -> Result<(), EngineError> {
-    let pieces = Piece::all_of(canonical);
-    let store = format!("{views}_store");
+    let pieces = Piece::all_of(canonical).ok_or_else(|| refused("a text that does not end"))?;
+    let stores = stores(views);
     for (index, piece) in pieces.iter().enumerate() {
         let Some(word) = piece.word() else { continue };
         let lower = word.to_ascii_lowercase();
@@ -151,7 +170,7 @@ fn refuse_text(canonical: &str, views: &str) -> Result<(), EngineError> {
             }
             (_, database) if begins && after == Some(&Piece::Symbol(b'.')) => {
                 let table = pieces.get(index + 2).and_then(|table| table.word()).unwrap_or_default();
-                let is_foreign = database == store
+                let is_foreign = stores.iter().any(|store| store == database)
                     || FOREIGN.contains(&database)
                     || database == "system" && !SYSTEM_TABLES.contains(&table);
                 if is_foreign {
@@ -214,7 +233,7 @@ fn may_begin(name: &str, views: &str) -> bool {
     let table = rest.split('.').next().unwrap_or_default();
     match &*first {
         "system" => SYSTEM_TABLES.contains(&table),
-        first => first != format!("{views}_store") && !FOREIGN.contains(&first),
+        first => !stores(views).iter().any(|store| store == first) && !FOREIGN.contains(&first),
     }
 }
 
@@ -237,6 +256,7 @@ mod tests {
         for sql in [
             "SELECT 1 FROM (SELECT 1 SETTINGS log_comment = 'other')",
             "SELECT 1 FROM natter_store.messages",
+            "SELECT 1 FROM natter_store_2.messages",
             "SELECT 1 FROM `natter_store`.messages",
             "SELECT 1 FROM system.parts",
             "SELECT 1 FROM SYSTEM.one, system.`query_log`",
@@ -248,6 +268,7 @@ mod tests {
             "EXPLAIN SELECT 1",
             "SHOW PROCESSLIST",
             "EXISTS TABLE messages",
+            "SELECT 'open",
         ] {
             assert!(!fine(sql), "{sql}");
         }

@@ -16,10 +16,15 @@ const ABOUT: [&str; 2] = ["tables", "columns"];
 /// Tables of the engine that say what others do.
 const HIDDEN: [&str; 4] = ["processes", "parts", "parts_columns", "row_policies"];
 
+/// The databases that these may lie in, where `views` is the analysts': generations of the tables take turns in two.
+pub fn stores(views: &str) -> [String; 2] {
+    [format!("{views}_store"), format!("{views}_store_2")]
+}
+
 /// The policies of one engine.
 #[derive(Debug)]
 pub struct RowPolicies {
-    /// The analysts' database; the tables lie in `<views>_store`.
+    /// The analysts' database.
     views: String,
     key: String,
 }
@@ -51,6 +56,7 @@ impl RowPolicies {
             format!("        <{table}><filter>{proven} AND ({tenant} = ''{or})</filter></{table}>\n")
         };
         let own: String = TABLES.map(|table| policy(table, &format!(" OR tenant = {tenant}"))).concat();
+        let stores = stores(&self.views).map(|store| format!("      <{store}>\n{own}      </{store}>\n")).concat();
         let about: String = ABOUT.map(|table| policy(table, &format!(" OR database = '{}'", self.views))).concat();
         let hidden: String = HIDDEN.map(|table| policy(table, "")).concat();
         format!(
@@ -64,16 +70,13 @@ impl RowPolicies {
       <profile>default</profile>
       <quota>default</quota>
       <databases>
-      <{views}_store>
-{own}      </{views}_store>
-      <system>
+{stores}      <system>
 {about}{hidden}      </system>
       </databases>
     </default>
   </users>
 </clickhouse>
-",
-            views = self.views
+"
         )
     }
 }
@@ -102,6 +105,7 @@ mod tests {
         let names: Vec<_> = of_tenants.filter_map(|table| table.split_whitespace().next()).collect();
         assert_eq!(names, TABLES);
         let xml = RowPolicies::new("chat").users_xml();
-        assert!(xml.contains("<chat_store>") && xml.contains("database = 'chat'"), "{xml}");
+        let holds = |text: &str| assert!(xml.contains(text), "{text}: {xml}");
+        ["<chat_store>", "<chat_store_2>", "database = 'chat'"].map(holds);
     }
 }

@@ -50,9 +50,11 @@ pub async fn start(workers: &Workers, query: Query) -> Result<mpsc::Receiver<Pie
     let (pieces, result) = mpsc::channel(PIECES_MAX);
     let sink = Sink { pieces, runtime: Handle::current(), compress: query.compress };
     let work = move |engine: &Engine| {
-        let last = match run(engine, &query, &sink) {
+        let is_tenants = query.session.role.tenant().is_some();
+        let last = match run(engine, query, &sink) {
             // Other tenants' rows are among those that were read.
-            Ok(progress) if query.session.role.tenant().is_some() => Piece::Done(progress.of_the_result()),
+            Ok(progress) if is_tenants => Piece::Done(progress.of_the_result()),
+            Err(error) if is_tenants => Piece::Failed(fence::told(error)),
             Ok(progress) => Piece::Done(progress),
             Err(error) => Piece::Failed(error),
         };
@@ -64,7 +66,7 @@ pub async fn start(workers: &Workers, query: Query) -> Result<mpsc::Receiver<Pie
     Ok(result)
 }
 
-fn run(engine: &Engine, query: &Query, sink: &Sink) -> Result<Progress, EngineError> {
+fn run(engine: &Engine, mut query: Query, sink: &Sink) -> Result<Progress, EngineError> {
     let mut connection = query.session.open(engine)?;
     let analysis = connection.analyse(&query.sql);
     if analysis.statements > 1 {
@@ -82,10 +84,10 @@ fn run(engine: &Engine, query: &Query, sink: &Sink) -> Result<Progress, EngineEr
         limits::check(&mut connection, &query.sql, &query.session.named)?;
     }
     if query.session.role.tenant().is_some() {
-        fence::check(&mut connection, &query.sql, &query.session.named, &query.session.views)?;
+        query.sql = fence::check(&mut connection, &query.sql, &query.session.named, &query.session.views)?.into();
     }
     if query.select && formats::streaming(&query.format) != Streaming::Whole {
-        match run_in_parts(&mut connection, query, sink) {
+        match run_in_parts(&mut connection, &query, sink) {
             Err(error) if error.is_not_streamable() => {}
             answered => return answered,
         }

@@ -96,6 +96,8 @@ pub async fn readers_only_read_and_the_projector_only_inserts(system: &System) {
             let answer = ask(&server, "/?max_threads=1", sql).await;
             assert_eq!(answer.status, 200, "{user} may not even {sql}: {}", answer.text());
         }
+        // A setting that names a file for the engine to write is dropped.
+        ask(&server, "/?output_format_schema=/tmp/natter-no", "SELECT 1 AS a FORMAT Protobuf").await;
         let path = "/?param_f=file";
         let answer = ask(&server, path, "SELECT arrayMap({f:Identifier}, ['/etc/hostname'])").await;
         assert_ne!(answer.status, 200, "{user}: {}", answer.text());
