@@ -47,7 +47,7 @@ pub enum Command {
     Log(Log),
     /// Ask the history with SQL, as the analyst, who may only read: natter sql "SELECT count() FROM messages".
     ///
-    /// Tables: messages, events, conversations, members, users, watermarks. What ClickHouse refuses is printed in its own words, with exit code 1.
+    /// Tables: messages, events, conversations, members, users, messages_by_hour, response_times, watermarks. What ClickHouse refuses is printed in its own words, with exit code 1.
     Sql(Sql),
     /// Make, forget or show analysts who see the rows of one tenant only, while the system runs.
     ///

@@ -105,7 +105,8 @@ mod tests {
         let names: Vec<_> = of_tenants.filter_map(|table| table.split_whitespace().next()).collect();
         assert_eq!(names, TABLES);
         let xml = RowPolicies::new("chat").users_xml();
-        let holds = |text: &str| assert!(xml.contains(text), "{text}: {xml}");
-        ["<chat_store>", "<chat_store_2>", "database = 'chat'"].map(holds);
+        for text in ["<chat_store>", "<chat_store_2>", "database = 'chat'"] {
+            assert!(xml.contains(text), "{text}: {xml}");
+        }
     }
 }

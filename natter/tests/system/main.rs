@@ -13,6 +13,7 @@ mod engine;
 mod explain;
 mod gateway;
 mod generator;
+mod guide;
 mod history;
 mod history_view;
 mod import;

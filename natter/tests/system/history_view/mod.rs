@@ -35,7 +35,7 @@ fn log_id(digit: char) -> LogId {
 }
 
 /// The tables and views of one test, empty.
-async fn history() -> ClickHouse {
+pub async fn history() -> ClickHouse {
     let history = connect(servers::clickhouse().await);
     migrate(&history).await.unwrap();
     history

@@ -14,7 +14,7 @@ async fn migrations_run_twice_and_at_the_same_time() {
     assert_eq!((one, two, three), (Ok(()), Ok(()), Ok(())));
     migrate(&history).await.unwrap();
     let sql = format!("SELECT number FROM {} FINAL ORDER BY number", history.table("migrations"));
-    assert_eq!(history.client().query(&sql).fetch_all::<u32>().await.unwrap(), [1, 2]);
+    assert_eq!(history.client().query(&sql).fetch_all::<u32>().await.unwrap(), [1, 2, 4, 5]);
 }
 
 #[tokio::test]
@@ -54,7 +54,9 @@ async fn reads_do_not_scan_the_tables() {
     let reference = "partition = 0 AND sequence <= 9000000 AND reference IN ['r-77-500'] AND \
                      (tenant, sender, reference) IN [('demo', 'u', 'r-77-500')] AND event != ''";
     let batches = "partition = 0 AND conversation = 0 AND command = 'batch' AND sequence >= 995";
+    let words = "tenant = 'demo' AND hasAllTokens(lowerUTF8(text), 'needle haystack')";
     for (table, columns, condition) in [
+        (&messages, "seq", words.to_owned()),
         (&messages, "text", format!("{page} ORDER BY seq, version DESC LIMIT 1 BY seq")),
         (&messages, "seq", format!("{by_id} LIMIT 1")),
         (&events, "detail", format!("{position} ORDER BY sequence, idx LIMIT 1 BY sequence, idx LIMIT 50")),
@@ -88,7 +90,7 @@ async fn fill(history: &ClickHouse) {
     let statements = [
         format!(
             "INSERT INTO {messages} (tenant, conversation, seq, message, sender, at, stored_at, log_at, text, version) \
-             SELECT 'demo', room, nth, room * 1000000 + nth, 'u', at, at, at, 'text', nth FROM \
+             SELECT 'demo', room, nth, room * 1000000 + nth, 'u', at, at, at, if(room = 77 AND nth = 500, 'A needle, in a Haystack', 'text'), nth FROM \
              (SELECT number, {room}, {seq}, {at} FROM numbers(1000000))"
         ),
         format!(

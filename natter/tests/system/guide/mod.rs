@@ -1,0 +1,111 @@
+//! `docs/sql.md`: its questions, as it has them, asked by a tenant's analyst of generated data and counted again by hand; its reference of the columns,
+//! rendered from their comments: `NATTER_WRITE_DOCS=1 cargo test -p natter --test system guide` writes it anew.
+
+mod by_hand;
+mod data;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use self::data::Data;
+use crate::history_view;
+use crate::process::Process;
+use crate::tenants::{ask, server};
+
+const MARK: &str = "<!-- from here on written by the tests -->\n";
+/// The guide promises so many.
+const QUESTIONS_MIN: usize = 20;
+
+fn documentation() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sql.md")
+}
+
+/// Number, title and query of each question.
+fn questions(document: &str) -> Vec<(usize, String, String)> {
+    let parts = document.split("\n### ").skip(1);
+    let questions = parts.filter_map(|part| {
+        let (title, rest) = part.split_once('\n')?;
+        let (number, title) = title.split_once(". ")?;
+        let (_, query) = rest.split_once("```sql\n")?;
+        let (query, rest) = query.split_once("```")?;
+        assert!(!rest.contains("```sql"), "{title}: one query a question");
+        Some((number.parse().unwrap(), title.to_owned(), query.to_owned()))
+    });
+    questions.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guides_queries_say_what_is_counted_by_hand() {
+    let document = std::fs::read_to_string(documentation()).unwrap();
+    let questions = questions(&document);
+    let numbers: Vec<_> = questions.iter().map(|(number, ..)| *number).collect();
+    assert!(numbers.iter().copied().eq(1..=numbers.len()) && numbers.len() >= QUESTIONS_MIN, "{numbers:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::up(&folder.path().join("data")).await;
+    let data = Data::generated("demo", 7, 4000);
+    let admin = server(process.run["clickhouse"].as_str().unwrap());
+    for (table, rows) in [&data, &Data::generated("other", 8, 3000)].into_iter().flat_map(Data::rows) {
+        let sql = format!("INSERT INTO natter_store.{table} FORMAT JSONEachRow\n{rows}");
+        let stored = ask(&admin, "/", &sql).await;
+        assert_eq!(stored.status, 200, "{table}: {}", stored.text());
+    }
+    let server = server(&process.ask(&["analyst add", "--tenant", "demo"]).await);
+    let analyst =
+        clickhouse::Client::default().with_url(&server.url).with_user(&server.user).with_password(&server.password);
+    let (mut wrong, mut counted) = (Vec::new(), 0);
+    for (number, title, query) in questions {
+        // The crate reads `?` as a parameter.
+        let answer = match analyst.query(&query.replace('?', "??")).fetch_bytes("JSONEachRow") {
+            Ok(mut answer) => answer.collect().await,
+            Err(error) => Err(error),
+        };
+        let text = match answer {
+            Ok(text) if !text.is_empty() => String::from_utf8(text.to_vec()).unwrap(),
+            nothing => {
+                wrong.push(format!("{number}. {title}: {nothing:?}"));
+                continue;
+            }
+        };
+        assert!(!text.contains("other-"), "{number}. {title} shows another tenant: {text}");
+        let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        if let Some(by_hand) = by_hand::answer(number, &data) {
+            counted += 1;
+            if rows != by_hand {
+                wrong.push(format!("{number}. {title}: {rows:?} instead of {by_hand:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} questions:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(counted >= 10, "{counted} are counted by hand");
+}
+
+#[tokio::test]
+async fn the_reference_is_what_the_columns_say() {
+    let history = history_view::history().await;
+    let views = history.views().to_owned();
+    let client = history.client();
+    let sql = "SELECT name, comment FROM system.tables WHERE database = ?";
+    let tables: BTreeMap<String, String> =
+        client.query(sql).bind(&views).fetch_all::<(String, String)>().await.unwrap().into_iter().collect();
+    let sql = "SELECT table, name, type, comment FROM system.columns WHERE database = ? ORDER BY table, position";
+    let columns: Vec<(String, String, String, String)> = client.query(sql).bind(&views).fetch_all().await.unwrap();
+    let mut rendered = String::new();
+    for (table, comment) in tables {
+        write!(rendered, "\n### natter.{table}\n\n{comment}.\n\n| column | type | |\n| --- | --- | --- |\n").unwrap();
+        for (_, name, kind, comment) in columns.iter().filter(|(of, ..)| *of == table) {
+            writeln!(rendered, "| `{name}` | `{kind}` | {comment} |").unwrap();
+        }
+    }
+    let written = std::fs::read_to_string(documentation()).unwrap();
+    let (head, reference) =
+        written.split_once(MARK).expect("docs/sql.md has the line behind which the reference stands");
+    if std::env::var_os("NATTER_WRITE_DOCS").is_some() {
+        std::fs::write(documentation(), format!("{head}{MARK}{rendered}")).unwrap();
+    } else {
+        assert_eq!(reference, rendered, "docs/sql.md is not what the columns' comments say; see the head of this file");
+    }
+}
