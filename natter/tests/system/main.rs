@@ -9,6 +9,7 @@ mod bad_input;
 mod bench;
 mod conformance;
 mod doctor;
+mod drivers;
 mod engine;
 mod explain;
 mod gateway;
