@@ -19,7 +19,7 @@ pub struct Quota {
     /// Rows of a result.
     #[arg(long = "result-rows-max", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub result_rows: u64,
-    /// Size of a result before it is written in its format, in MiB.
+    /// Size of a result, in MiB.
     #[arg(long = "result-mib-max", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub result_mib: u64,
 }

@@ -1,7 +1,8 @@
 //! Analysts who see the rows of one tenant: kept in the data folder, made while the system runs.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -79,7 +80,8 @@ impl Analysts {
     /// No system ever started there, or its ClickHouse is not natter's own.
     pub fn change<T>(data: &Path, change: impl FnOnce(&mut Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
         Self::read(data)?;
-        let lock = File::create(data.join(LOCK)).with_context(|| format!("cannot write {LOCK}"))?;
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(data.join(LOCK));
+        let lock = lock.with_context(|| format!("cannot write {LOCK}"))?;
         lock.lock().with_context(|| format!("cannot lock {LOCK}"))?;
         let mut analysts = Self::read(data)?;
         let changed = change(&mut analysts)?;

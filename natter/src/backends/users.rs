@@ -150,7 +150,8 @@ pub fn engine_users<'p>(password: impl Fn(HistoryUser) -> &'p str, analysts: &An
         let role = match user {
             HistoryUser::Role(ServerRole::Admin) => json!("admin"),
             HistoryUser::Role(ServerRole::Projector) => json!({ "writer": { "database": store } }),
-            _ => json!("reader"),
+            HistoryUser::Role(_) => json!("reader"),
+            HistoryUser::Analyst => json!("analyst"),
         };
         json!({ "name": user.name(), "password_sha256": digest(password(user)), "role": role })
     });

@@ -30,8 +30,10 @@ pub enum Role {
         /// The database.
         database: String,
     },
-    /// Reads.
+    /// Reads, for chat or for an operator's tools.
     Reader,
+    /// Reads as well; people with SQL, who take no place that chat needs.
+    Analyst,
     /// Reads one tenant's rows in the analysts' views, and so much of them.
     Tenant {
         /// Whose.
@@ -72,7 +74,7 @@ impl Role {
         };
         match self {
             Self::Admin => true,
-            Self::Writer { .. } | Self::Reader => harmless(),
+            Self::Writer { .. } | Self::Reader | Self::Analyst => harmless(),
             Self::Tenant { quota, .. } => {
                 let is_own = !setting.starts_with("max_") || LIMITS_OF_TENANTS.contains(&setting);
                 harmless() && is_own && !STATISTICS.contains(&setting) && quota.allows(setting, value)
@@ -91,6 +93,14 @@ impl Role {
     pub fn tenant(&self) -> Option<&str> {
         match self {
             Self::Tenant { tenant, .. } => Some(tenant.as_str()),
+            _ => None,
+        }
+    }
+
+    /// How many bytes a result of this role may have.
+    pub fn result_bytes_max(&self) -> Option<u64> {
+        match self {
+            Self::Tenant { quota, .. } => Some(quota.result_mib << 20),
             _ => None,
         }
     }
@@ -309,7 +319,10 @@ mod tests {
     fn who_is_limited_sets_nothing_but_the_looks_of_a_result() {
         let writer = Role::Writer { database: "d".to_owned() };
         for setting in ["max_threads", "output_format_json_quote_64bit_integers", "insert_deduplication_token"] {
-            assert!(Role::Reader.may_set(setting, "1") && writer.may_set(setting, "1"), "{setting}");
+            assert!(
+                [&Role::Reader, &Role::Analyst, &writer].iter().all(|role| role.may_set(setting, "1")),
+                "{setting}"
+            );
         }
         for setting in [
             "readonly",
@@ -321,7 +334,10 @@ mod tests {
             "output_format_schema",
             "input_format_record_errors_file_path",
         ] {
-            assert!(!Role::Reader.may_set(setting, "1") && !writer.may_set(setting, "1"), "{setting}");
+            assert!(
+                ![&Role::Reader, &Role::Analyst, &writer].iter().any(|role| role.may_set(setting, "1")),
+                "{setting}"
+            );
             assert!(Role::Admin.may_set(setting, "1"), "{setting}");
         }
         let tenant = Role::Tenant { tenant: "acme".try_into().expect("a name"), quota: quota::EXAMPLE };

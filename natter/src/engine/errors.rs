@@ -26,6 +26,7 @@ pub mod code {
     pub const SOCKET_TIMEOUT: u32 = 209;
     pub const CANNOT_DECOMPRESS: u32 = 271;
     pub const TOO_MANY_BYTES: u32 = 307;
+    pub const TOO_MANY_ROWS_OR_BYTES: u32 = 396;
     pub const AUTHENTICATION_FAILED: u32 = 516;
     pub const UNKNOWN_EXCEPTION: u32 = 1002;
 }

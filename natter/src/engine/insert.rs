@@ -34,20 +34,21 @@ pub async fn run(
     let may_insert = match &session.role {
         Role::Admin => !session.read_only,
         Role::Writer { database } => !session.read_only && insert.is_plainly_into(database),
-        Role::Reader | Role::Tenant { .. } => false,
+        Role::Reader | Role::Analyst | Role::Tenant { .. } => false,
     };
     if !may_insert {
         return Err(EngineError::read_only());
     }
     let (rows, arrived) = mpsc::channel(PIECES_MAX);
     let (answer, answered) = oneshot::channel();
+    let role = session.role.clone();
     let work = move |engine: &Engine| {
         let outcome = store(engine, &session, &insert, arrived);
         if answer.send(outcome).is_err() {
             tracing::debug!("the client of an insert went away");
         }
     };
-    workers.start(work).await?;
+    workers.start(&role, work).await?;
     // When the engine refuses the rows early, sending fails, and its answer says why.
     let sent = send(body, rows).await;
     let stored = answered

@@ -1,5 +1,6 @@
 //! Everything but inserts: the engine's thread sends the result in pieces, and stops when nobody reads them.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,7 +49,9 @@ pub struct Query {
 /// No free thread.
 pub async fn start(workers: &Workers, query: Query) -> Result<mpsc::Receiver<Piece>, EngineError> {
     let (pieces, result) = mpsc::channel(PIECES_MAX);
-    let sink = Sink { pieces, runtime: Handle::current(), compress: query.compress };
+    let most = query.session.role.result_bytes_max().unwrap_or(u64::MAX);
+    let sink = Sink { pieces, runtime: Handle::current(), compress: query.compress, left: Cell::new(most) };
+    let role = query.session.role.clone();
     let work = move |engine: &Engine| {
         let is_tenants = query.session.role.tenant().is_some();
         let last = match run(engine, query, &sink) {
@@ -62,7 +65,7 @@ pub async fn start(workers: &Workers, query: Query) -> Result<mpsc::Receiver<Pie
             tracing::debug!("the client of a query went away");
         }
     };
-    workers.start(work).await?;
+    workers.start(&role, work).await?;
     Ok(result)
 }
 
@@ -118,6 +121,8 @@ struct Sink {
     pieces: mpsc::Sender<Piece>,
     runtime: Handle,
     compress: bool,
+    /// Bytes that the result may still have. The engine's own limit counts a column that is the same in every row once.
+    left: Cell<u64>,
 }
 
 impl Sink {
@@ -125,6 +130,14 @@ impl Sink {
         if bytes.is_empty() {
             return Ok(());
         }
+        let left = self.left.get().checked_sub(bytes.len() as u64).ok_or_else(|| {
+            EngineError::new(
+                code::TOO_MANY_ROWS_OR_BYTES,
+                "TOO_MANY_ROWS_OR_BYTES",
+                "Limit for result exceeded: it has more bytes than the quota of this analyst allows",
+            )
+        })?;
+        self.left.set(left);
         self.send(Piece::Rows(if self.compress { compressed::compress(&bytes).into() } else { bytes.into() }))
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::gateway::client::Http;
@@ -216,6 +217,7 @@ async fn a_tenants_analyst_sees_the_tenants_rows_and_by_no_way_anothers() {
     assert!(WAYS.len() >= 20 && !std::path::Path::new("/tmp/natter-no").exists());
 
     what_is_read_is_not_counted_to_others(&server).await;
+    chat_finds_a_place_beside_them(&process, &server).await;
     quotas_hold(&process, &server).await;
     analysts_come_and_go(&process, &server).await;
 }
@@ -230,6 +232,31 @@ async fn what_is_read_is_not_counted_to_others(server: &ClickHouse) {
         assert!(answer.head.contains("\"read_rows\":\"0\",\"read_bytes\":\"0\""), "{}", answer.head);
         assert!(answer.status == 200 && !answer.text().contains("rows_read"), "{}", answer.text());
     }
+}
+
+/// However much analysts ask at once: of the engine's places they get a few, those of tenants and the one of all each their own.
+async fn chat_finds_a_place_beside_them(process: &Process, analyst: &ClickHouse) {
+    let mut asking = JoinSet::new();
+    for _ in 0..30 {
+        let analyst = ClickHouse {
+            url: analyst.url.clone(),
+            user: analyst.user.clone(),
+            password: analyst.password.clone(),
+            database: analyst.database.clone(),
+        };
+        asking.spawn(async move {
+            ask(&analyst, "/?max_block_size=1", "SELECT count() FROM numbers(8) WHERE sleepEachRow(1) = 0").await.status
+        });
+    }
+    let running =
+        "SELECT count() FROM system.processes WHERE query LIKE '%sleepEachRow(1)%' AND query NOT LIKE '%processes%'";
+    let admin = process.clickhouse();
+    while admin.query(running).fetch_one::<u64>().await.unwrap() < 4 {
+        assert!(asking.try_join_next().is_none(), "an answer came before anybody else could ask anything");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(process.ask(&["sql", "SELECT 1"]).await, "1\n");
+    assert!(asking.try_join_next().is_none(), "the others' answer had to wait for theirs");
 }
 
 async fn quotas_hold(process: &Process, server: &ClickHouse) {
