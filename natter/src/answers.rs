@@ -19,6 +19,7 @@ use crate::cli::{
 };
 use crate::doctor::Verdict;
 use crate::explain::{self, Explain};
+use crate::rebuild::{self, Options, Rebuild, Shown, View};
 use crate::running::Running;
 use crate::sql::{self, Sql};
 use crate::what_if::{self, WhatIf};
@@ -185,6 +186,40 @@ pub async fn what_if(args: &WhatIf) -> anyhow::Result<()> {
     let report = what_if::what_if(&args.running.auditors_config()?, args).await?;
     say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
     Ok(())
+}
+
+/// Rebuilds views, or drops a generation of them, and prints what came of it; exit code 1 where a new one was refused.
+///
+/// # Errors
+/// A server is away, or the view's generations do not allow it.
+pub async fn rebuild(args: &Rebuild) -> anyhow::Result<ExitCode> {
+    let config = args.running.config()?;
+    let mut all_well = true;
+    for view in View::of(args.view)? {
+        let name = view.name();
+        if args.drop_old || args.discard {
+            let dropped = if args.drop_old {
+                rebuild::drop_old(&config, view).await?
+            } else {
+                rebuild::discard(&config, view).await?
+            };
+            say(&match dropped {
+                _ if args.json => serde_json::json!({ "view": name, "dropped": dropped }).to_string(),
+                Some(generation) => format!("{name}: generation {generation} is dropped"),
+                None => format!("{name}: there is none to drop"),
+            });
+            continue;
+        }
+        let Rebuild { throttle, accept, differences: differences_max, .. } = *args;
+        let shown = Shown::new(name, !args.json);
+        let report =
+            rebuild::rebuild(&config, view, &Options { throttle, accept, differences_max }, |at| shown.tell(at)).await;
+        shown.end();
+        let report = report?;
+        say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
+        all_well &= report.switched;
+    }
+    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Changes or shows a tenant's policy.

@@ -12,6 +12,7 @@ use crate::bench::Bench;
 use crate::config::Config;
 use crate::engine::ServeOptions;
 use crate::explain::Explain;
+use crate::rebuild::Rebuild;
 use crate::soak::Soak;
 use crate::sql::Sql;
 use crate::what_if::WhatIf;
@@ -63,6 +64,10 @@ pub enum Command {
     ///
     /// Every message of the range is judged by itself, by the code that decides: counts before and after, and each decision that would be another.
     WhatIf(WhatIf),
+    /// Build a view anew from the log beside the live one, compare both, and switch to it, while the system runs; exit code 1 where they differ.
+    ///
+    /// Killed or refused, it goes on where it was when it is run again. The generation that it replaces is kept until --drop-old.
+    Rebuild(Rebuild),
     /// Change or show a tenant's policy (word lists, limits of content), while the system runs.
     #[command(subcommand)]
     Policy(Policy),

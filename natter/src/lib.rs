@@ -17,6 +17,7 @@ pub mod open_files;
 mod policy;
 mod private_http;
 mod readiness;
+pub mod rebuild;
 pub mod roles;
 mod running;
 pub mod service;

@@ -163,7 +163,7 @@ fn history(
     shutdown: CancellationToken,
 ) -> anyhow::Result<BoxFuture<'static, ()>> {
     let clickhouse = connect::clickhouse(config)?;
-    let (handle, inserter) = run_inserter(clickhouse.clone(), log.id().clone());
+    let (handle, inserter) = run_inserter(log.id().clone());
     let projector = HistoryProjector::new(clickhouse.clone(), handle);
     let runner = Runner::new(log.clone(), projector, SystemClock::shared());
     dependencies.clickhouse = Some(clickhouse);

@@ -35,7 +35,7 @@ pub struct Store {
 /// # Errors
 /// A store does not answer.
 pub async fn sizes(config: &Config) -> anyhow::Result<Sizes> {
-    let clickhouse = connect::clickhouse(config)?;
+    let clickhouse = connect::clickhouse(config)?.live().await.context("cannot see the history")?;
     let count = format!("SELECT count() FROM {} FINAL", clickhouse.table("messages"));
     let messages: u64 = clickhouse.client().query(&count).fetch_one().await.context("cannot count messages")?;
 

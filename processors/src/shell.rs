@@ -74,7 +74,8 @@ impl RefHistory for Shell {
     async fn find(&self, asked: &[RefQuery], since_ms: u64) -> Result<Remembrance, String> {
         let Backends { log, clickhouse, .. } = &self.backends;
         let (partition, checked) = (self.log.partition, self.history.load(Ordering::Relaxed));
-        // The watermark first: whatever stands up to it is then surely found.
+        // One generation for both questions, the watermark first: whatever stands up to it is then surely found.
+        let clickhouse = &clickhouse.live().await.map_err(|error| error.to_string())?;
         let found = clickhouse::watermark(clickhouse, partition, checked).await.map_err(|error| error.to_string())?;
         if !found.is_of(log.id()) {
             return Err(format!("the history stands at {found}, but this is log {}", log.id()));

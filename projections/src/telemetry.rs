@@ -20,6 +20,8 @@ const STEP: &str = "natter_projector_step_records";
 const APPLY: &str = "natter_projector_apply_seconds";
 const INSERT: &str = "natter_history_insert_seconds";
 const INSERT_ROWS: &str = "natter_history_insert_records";
+const GENERATION: &str = "natter_projector_generation_number";
+const OUTDATED: &str = "natter_projector_outdated_views";
 const INSERT_ERRORS: &str = "natter_history_insert_errors_total";
 
 /// Tells the metrics recorder what the names mean. Call it once, after the recorder is installed.
@@ -40,6 +42,8 @@ pub fn describe() {
     describe_histogram!(APPLY, Unit::Seconds, "time to apply one step");
     describe_histogram!(INSERT, Unit::Seconds, "time to insert one group of rows into ClickHouse, tries included");
     describe_histogram!(INSERT_ROWS, Unit::Count, "rows per group inserted into ClickHouse");
+    describe_gauge!(GENERATION, Unit::Count, "generation of the view that this projector keeps");
+    describe_gauge!(OUTDATED, Unit::Count, "1: that generation was filled by another version of the view's code");
     describe_counter!(INSERT_ERRORS, Unit::Count, "inserts into ClickHouse that failed and were tried again");
 }
 
@@ -129,5 +133,23 @@ impl InsertTelemetry {
 
     pub(crate) fn failed(&self) {
         self.errors.increment(1);
+    }
+}
+
+/// Which generation of a view a projector keeps.
+pub(crate) struct GenerationTelemetry {
+    generation: Gauge,
+    outdated: Gauge,
+}
+
+impl GenerationTelemetry {
+    pub(crate) fn new(view: &'static str) -> Self {
+        Self { generation: gauge!(GENERATION, "view" => view), outdated: gauge!(OUTDATED, "view" => view) }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floats")]
+    pub(crate) fn meets(&self, generation: u64, is_outdated: bool) {
+        self.generation.set(generation as f64);
+        self.outdated.set(if is_outdated { 1.0 } else { 0.0 });
     }
 }

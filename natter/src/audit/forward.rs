@@ -8,23 +8,23 @@ use natter_schemas::subjects::outcome_stream;
 use super::reading::Tail;
 
 /// Reads `EVT_p` for one fold; where the fold goes on, so does the reader.
-pub(super) struct Forward {
+pub(crate) struct Forward {
     log: Log,
     partition: u16,
     tail: Option<Tail>,
 }
 
 impl Forward {
-    pub(super) fn new(log: &Log, partition: u16) -> Self {
+    pub(crate) fn new(log: &Log, partition: u16) -> Self {
         Self { log: log.clone(), partition, tail: None }
     }
 
-    pub(super) const fn log(&self) -> &Log {
+    pub(crate) const fn log(&self) -> &Log {
         &self.log
     }
 
     /// Folds the batches after `after`, the one at `upto` included; all of them are there.
-    pub(super) async fn fold(
+    pub(crate) async fn fold(
         &mut self,
         after: u64,
         upto: u64,

@@ -6,8 +6,8 @@
 //! the very position that the answer is of.
 
 mod follow;
-mod forward;
-mod history;
+pub(crate) mod forward;
+pub(crate) mod history;
 mod log;
 mod partition;
 mod reading;
@@ -168,7 +168,9 @@ impl Audit {
                 }
             }
             if let Some(clickhouse) = &self.clickhouse {
-                let shown = || async move { Ok((claim(clickhouse, partition).await?.complete >= last).then_some(())) };
+                let shown = || async move {
+                    Ok((claim(&clickhouse.live().await?, partition).await?.complete >= last).then_some(()))
+                };
                 if until(deadline, shown).await?.is_none() {
                     let detail = format!("it does not show batch {last} within {} s", within.as_secs());
                     late.add(Store::ClickHouse, Kind::Behind, format!("the history of partition {partition}"), detail);

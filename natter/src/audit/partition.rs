@@ -55,7 +55,7 @@ impl Auditor {
             Some(side) => Some(side.watermark().await?),
             None => None,
         };
-        let claim = match &self.history {
+        let claim = match &mut self.history {
             Some(side) => Some(side.claim().await?),
             None => None,
         };

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use natter_nats::server::{Password, ServerRole};
+use natter_projections::clickhouse::generations::stores;
 use natter_schemas::names::Tenant;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::analysts::{self, Analyst, Analysts};
-use crate::engine::{TABLES_OF_TENANTS, stores};
+use crate::engine::TABLES_OF_TENANTS;
 
 /// Who asks the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +42,13 @@ impl HistoryUser {
 
     /// What the user may do, for the analysts' database `views`.
     fn grants(self, views: &str) -> Vec<String> {
-        let reads = [format!("GRANT SELECT, SHOW ON {views}_store.*"), format!("GRANT SELECT, SHOW ON {views}.*")];
+        // Generations of the tables take turns in two databases.
+        let [one, other] = stores(views);
+        let reads = [&*one, &*other, views].map(|database| format!("GRANT SELECT, SHOW ON {database}.*"));
         match self {
             Self::Role(ServerRole::Admin) => vec!["GRANT ALL ON *.* WITH GRANT OPTION".to_owned()],
             Self::Role(ServerRole::Projector) => {
-                [format!("GRANT INSERT ON {views}_store.*")].into_iter().chain(reads).collect()
+                [one, other].map(|store| format!("GRANT INSERT ON {store}.*")).into_iter().chain(reads).collect()
             }
             // How large the tables are.
             Self::Role(ServerRole::Auditor) => {
@@ -145,11 +148,11 @@ fn profile(user: HistoryUser) -> &'static str {
 
 /// The users of the embedded engine (`natter clickhouse-server --users-file`), with the digests of their passwords.
 pub fn engine_users<'p>(password: impl Fn(HistoryUser) -> &'p str, analysts: &Analysts) -> anyhow::Result<Vec<u8>> {
-    let store = format!("{}_store", analysts.views);
+    let stores = stores(&analysts.views);
     let users = HistoryUser::ALL.into_iter().map(|user| {
         let role = match user {
             HistoryUser::Role(ServerRole::Admin) => json!("admin"),
-            HistoryUser::Role(ServerRole::Projector) => json!({ "writer": { "database": store } }),
+            HistoryUser::Role(ServerRole::Projector) => json!({ "writer": { "databases": stores } }),
             HistoryUser::Role(_) => json!("reader"),
             HistoryUser::Analyst => json!("analyst"),
         };
@@ -196,6 +199,7 @@ mod tests {
             let writes = grants.contains("INSERT");
             assert_eq!(writes, user == HistoryUser::Role(ServerRole::Projector), "{user:?}: {grants}");
             assert!(!writes || grants.contains("INSERT ON natter_store.*"), "{grants}");
+            assert!(!grants.contains("INSERT ON natter.*"), "{grants}");
         }
     }
 

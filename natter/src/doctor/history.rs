@@ -1,7 +1,8 @@
 //! ClickHouse and the history in it.
 
 use natter_nats::Log;
-use natter_projections::clickhouse::{missing_migrations, watermark};
+use natter_projections::clickhouse::generations::{Generations, generations};
+use natter_projections::clickhouse::{ClickHouse, FOLD_VERSION, missing_migrations, watermark};
 
 use super::finding::{Finding, Report};
 use super::views::belongs;
@@ -22,8 +23,12 @@ pub async fn examine(config: &Config, log: Option<&Log>, report: &mut Report) {
         Ok(version) => report.add(new_enough(&version)),
         Err(error) => return report.add(Finding::wrong("clickhouse", error, MEND)),
     }
-    let tables = missing_migrations(&clickhouse).await;
-    match tables {
+    let clickhouse = match clickhouse.live().await {
+        Ok(live) => live,
+        Err(error) => return report.add(Finding::wrong("history tables", error, "let this user read them")),
+    };
+    generation(&clickhouse, report).await;
+    match missing_migrations(&clickhouse).await {
         Ok(missing) if missing.is_empty() => report.add(Finding::ok("history tables", "every migration has run")),
         Ok(missing) => {
             let seen = format!("migrations {missing:?} have not run");
@@ -38,16 +43,46 @@ pub async fn examine(config: &Config, log: Option<&Log>, report: &mut Report) {
     for partition in 0..log.partitions() {
         match watermark(&clickhouse, partition, 0).await {
             Ok(found) => {
-                let mend = format!(
-                    "drop the databases {} and {} and start the projector again: it fills them from the log",
-                    clickhouse.views(),
-                    clickhouse.store()
-                );
+                let mend = clickhouse.mend();
                 belongs("history", log, partition, &found, &mend, report).await;
             }
             Err(error) => report.add(Finding::wrong("history", error, "as it says, or let this user read the tables")),
         }
     }
+}
+
+/// Whether the live generation is what this binary would have made of the log, and whether one lies about.
+async fn generation(live: &ClickHouse, report: &mut Report) {
+    const CHECK: &str = "history generation";
+    const REBUILD: &str = "`natter rebuild clickhouse`";
+    let found = match generations(live).await {
+        Ok(found) => found,
+        Err(error) => return report.add(Finding::warning(CHECK, error, "ask again when ClickHouse answers")),
+    };
+    let Generations { live, shown, next, old, .. } = found;
+    report.add(if live.fold != FOLD_VERSION {
+        let seen =
+            format!("{} was filled by version {} of its code, this is {FOLD_VERSION}", live.generation, live.fold);
+        Finding::warning(CHECK, seen, REBUILD)
+    } else if shown != live.generation {
+        let seen = format!(
+            "{} is live, the analysts' views still read {shown}: a rebuild ended in its last step",
+            live.generation
+        );
+        Finding::wrong(CHECK, seen, REBUILD)
+    } else if let Some(next) = next {
+        let seen = format!("{} is live, {} was begun beside it", live.generation, next.generation);
+        Finding::warning(
+            CHECK,
+            seen,
+            "`natter rebuild clickhouse` goes on, `natter rebuild --discard clickhouse` drops it",
+        )
+    } else if let Some(old) = old {
+        let seen = format!("{} is live, {old} is kept beside it", live.generation);
+        Finding::warning(CHECK, seen, "`natter rebuild --drop-old clickhouse`, when nobody needs it any more")
+    } else {
+        Finding::ok(CHECK, live.generation)
+    });
 }
 
 fn new_enough(found: &str) -> Finding {

@@ -25,10 +25,10 @@ use crate::analysts::Quota;
 pub enum Role {
     /// All of ClickHouse, as its `default` user.
     Admin,
-    /// Reads, and inserts rows into the tables of one database.
+    /// Reads, and inserts rows into the tables of some databases.
     Writer {
-        /// The database.
-        database: String,
+        /// The databases.
+        databases: Vec<String>,
     },
     /// Reads, for chat or for an operator's tools.
     Reader,
@@ -265,14 +265,14 @@ mod tests {
     fn only_the_right_password_is_accepted() {
         let file = format!(
             r#"[{{"name":"default","password_sha256":"{}","role":"admin"}},
-                {{"name":"projector","password_sha256":"{}","role":{{"writer":{{"database":"d"}}}}}}]"#,
+                {{"name":"projector","password_sha256":"{}","role":{{"writer":{{"databases":["d"]}}}}}}]"#,
             digest("secret"),
             digest("other")
         );
         let path = tempfile::NamedTempFile::new().expect("a file");
         fs::write(path.path(), file).expect("written");
         let access = AccessControl::open(path.path()).expect("users");
-        let writer = Role::Writer { database: "d".to_owned() };
+        let writer = Role::Writer { databases: vec!["d".to_owned()] };
         assert_eq!(access.authenticate(&credentials("projector", "other")), Ok(writer));
         assert_eq!(access.authenticate(&credentials("default", "secret")), Ok(Role::Admin));
         assert_eq!(
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn who_is_limited_sets_nothing_but_the_looks_of_a_result() {
-        let writer = Role::Writer { database: "d".to_owned() };
+        let writer = Role::Writer { databases: vec!["d".to_owned()] };
         for setting in ["max_threads", "output_format_json_quote_64bit_integers", "insert_deduplication_token"] {
             assert!(
                 [&Role::Reader, &Role::Analyst, &writer].iter().all(|role| role.may_set(setting, "1")),

@@ -6,11 +6,12 @@
 //! table functions that make up numbers. It is looked for twice: in the text as ClickHouse's own parser writes it back, and in the tree that it makes of
 //! it, in which the tables of a statement are told from everything else.
 
+use natter_projections::clickhouse::generations::stores;
+
 use super::errors::{EngineError, code};
 use super::lexer::{Kind, Lexed, Lexer};
 use super::library::Connection;
 use super::limits::{canonical, refused};
-use super::policies::stores;
 
 /// Tables of `system` that say the same to everybody, or are under a row policy; drivers ask some of them when they connect.
 const SYSTEM_TABLES: [&str; 17] = [

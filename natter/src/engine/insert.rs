@@ -33,7 +33,9 @@ pub async fn run(
 ) -> Result<Progress, EngineError> {
     let may_insert = match &session.role {
         Role::Admin => !session.read_only,
-        Role::Writer { database } => !session.read_only && insert.is_plainly_into(database),
+        Role::Writer { databases } => {
+            !session.read_only && databases.iter().any(|database| insert.is_plainly_into(database))
+        }
         Role::Reader | Role::Analyst | Role::Tenant { .. } => false,
     };
     if !may_insert {

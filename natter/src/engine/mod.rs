@@ -51,7 +51,7 @@ use workers::Workers;
 
 use crate::backends::write_private;
 
-pub use self::policies::{TABLES as TABLES_OF_TENANTS, stores};
+pub use self::policies::TABLES as TABLES_OF_TENANTS;
 
 /// How long running requests get at the end. `natter up` has ten seconds for everything.
 const DRAIN_MAX: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@
 //! start, so that a statement that manages to set it for a sub-query (the engine's `readonly` does not look there) cannot make up another's. A
 //! connection without a proof sees no rows at all.
 
+use natter_projections::clickhouse::generations::stores;
 use sha2::{Digest, Sha256};
 
 use super::answer::random_hex;
@@ -15,11 +16,6 @@ pub const TABLES: [&str; 5] = ["events", "messages", "conversations", "members",
 const ABOUT: [&str; 2] = ["tables", "columns"];
 /// Tables of the engine that say what others do.
 const HIDDEN: [&str; 4] = ["processes", "parts", "parts_columns", "row_policies"];
-
-/// The databases that these may lie in, where `views` is the analysts': generations of the tables take turns in two.
-pub fn stores(views: &str) -> [String; 2] {
-    [format!("{views}_store"), format!("{views}_store_2")]
-}
 
 /// The policies of one engine.
 #[derive(Debug)]

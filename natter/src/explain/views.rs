@@ -156,7 +156,7 @@ pub(super) async fn clickhouse(config: &Config, log: &LogId, placed: &Placed) ->
 }
 
 async fn ask_clickhouse(config: &Config, log: &LogId, placed: &Placed) -> anyhow::Result<HistoryView> {
-    let clickhouse = connect::clickhouse(config)?;
+    let clickhouse = connect::clickhouse(config)?.live().await?;
     let position = placed.position;
     let reached = watermark(&clickhouse, position.partition, 0).await?;
     if !reached.is_of(log) {

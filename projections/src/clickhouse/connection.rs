@@ -1,11 +1,14 @@
 //! The connection and the names of the databases.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::{Client, Compression};
 use tokio::time::timeout;
 
+use super::generations::{Filled, Generation, generations, stores};
+use super::pointer::Pointer;
 use crate::error::ViewError;
 
 /// Longer than any read that somebody waits for takes. A history that hangs must cost a reader no more than this, and a
@@ -23,7 +26,7 @@ pub struct ClickHouseConfig {
     pub user: String,
     /// The password.
     pub password: String,
-    /// The analysts' database; the tables lie in `<database>_store`.
+    /// The analysts' database; the tables lie in `<database>_store`, or `<database>_store_2`, by turns.
     pub database: String,
 }
 
@@ -37,11 +40,19 @@ impl fmt::Debug for ClickHouseConfig {
     }
 }
 
-/// A connection; cheap to clone.
+/// A connection; cheap to clone. It is of one generation of the tables, or of whichever is live: who asks several
+/// questions that must fit together takes [`ClickHouse::live`] first and asks them of that.
 #[derive(Clone)]
 pub struct ClickHouse {
     client: Client,
     database: String,
+    of: Of,
+}
+
+#[derive(Clone)]
+enum Of {
+    Live(Arc<Pointer>),
+    One(Filled),
 }
 
 impl ClickHouse {
@@ -52,7 +63,43 @@ impl ClickHouse {
             .with_user(&config.user)
             .with_password(&config.password)
             .with_compression(Compression::None);
-        Self { client, database: config.database.clone() }
+        Self { client, database: config.database.clone(), of: Of::Live(Arc::default()) }
+    }
+
+    /// The generation that is live now, and stays this one: what is read from it fits together, also when another one takes
+    /// its place meanwhile. Asks the server at most once a second.
+    ///
+    /// # Errors
+    /// Transient.
+    pub async fn live(&self) -> Result<Self, ViewError> {
+        let Of::Live(pointer) = &self.of else { return Ok(self.clone()) };
+        if let Some(live) = pointer.serving() {
+            return Ok(self.of(live));
+        }
+        let live = generations(self).await?.live;
+        pointer.found(live);
+        Ok(self.of(live))
+    }
+
+    /// This generation, whichever is live.
+    pub(super) fn of(&self, one: Filled) -> Self {
+        Self { of: Of::One(one), ..self.clone() }
+    }
+
+    /// Which generation this is; of the live one, as far as it is known.
+    pub fn generation(&self) -> Generation {
+        match &self.of {
+            Of::Live(pointer) => pointer.known(),
+            Of::One(one) => one.generation,
+        }
+    }
+
+    /// The version of the fold that filled this generation; of the live one it is not known before [`ClickHouse::live`].
+    pub fn filled_by(&self) -> Option<u32> {
+        match &self.of {
+            Of::Live(_) => None,
+            Of::One(one) => Some(one.fold),
+        }
     }
 
     /// The crate's client.
@@ -67,7 +114,7 @@ impl ClickHouse {
 
     /// The database of the tables.
     pub fn store(&self) -> String {
-        format!("{}_store", self.database)
+        self.generation().store(&self.database)
     }
 
     /// A table's full name, such as `natter_store.events`.
@@ -76,10 +123,10 @@ impl ClickHouse {
     }
 
     /// What to do when the history is of another log.
-    pub(super) fn mend(&self) -> String {
-        let (views, store) = (self.views(), self.store());
+    pub fn mend(&self) -> String {
+        let (views, [store, other]) = (self.views(), stores(self.views()));
         format!(
-            "drop the databases {views} and {store} in ClickHouse and start the projector again; it fills them from the log"
+            "drop the databases {views} and {store} in ClickHouse (and {other}, where there is one), run `natter setup`, and start the projector again; it fills them from the log"
         )
     }
 

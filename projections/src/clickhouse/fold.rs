@@ -18,6 +18,10 @@ use super::rows::{BATCH_INDEX, ConversationRow, EventRow, MemberRow, MessageRow,
 use crate::error::ViewError;
 use crate::facts::Role;
 
+/// Raised with every change of what rows a batch comes to. A generation remembers the version that filled it, and one of
+/// another version is to be built anew (`natter rebuild clickhouse`).
+pub const FOLD_VERSION: u32 = 1;
+
 /// The rows of a group of batches.
 #[derive(Debug, Default)]
 pub struct Rows {

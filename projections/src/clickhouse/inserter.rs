@@ -30,8 +30,9 @@ const QUEUE_MAX: usize = PARTITIONS_MAX as usize;
 /// Hears when all rows of a group are on disk, or why they are not.
 type Done = oneshot::Sender<Result<(), ViewError>>;
 
-/// Successive batches of one partition, and how far it is with them.
+/// Successive batches of one partition for one generation, and how far it is with them.
 struct Group {
+    into: ClickHouse,
     batches: Vec<Stored>,
     note: WatermarkRow,
     done: Done,
@@ -42,29 +43,33 @@ struct Group {
 pub struct InserterHandle(mpsc::Sender<Group>);
 
 impl InserterHandle {
-    /// Inserts successive batches of the partition that `note` is about, then the note; returns when ClickHouse has them
-    /// on disk.
+    /// Inserts successive batches of the partition that `note` is about into one generation, then the note; returns when
+    /// ClickHouse has them on disk.
     ///
     /// # Errors
     /// Transient: some of the rows may be there, and inserting the batches again, cut as you like, is harmless.
     /// `Corrupt`: a batch cannot be decoded.
-    pub(super) async fn insert(&self, batches: Vec<Stored>, note: WatermarkRow) -> Result<(), ViewError> {
+    pub(super) async fn insert(
+        &self,
+        into: ClickHouse,
+        batches: Vec<Stored>,
+        note: WatermarkRow,
+    ) -> Result<(), ViewError> {
         let ended = || ViewError::Transient("the inserter of the history has ended".to_owned());
         let (done, inserted) = oneshot::channel();
-        self.0.send(Group { batches, note, done }).await.map_err(|_| ended())?;
+        self.0.send(Group { into, batches, note, done }).await.map_err(|_| ended())?;
         inserted.await.map_err(|_| ended())?
     }
 }
 
 /// The inserter's handle and its work, which ends when the last handle is dropped.
-pub fn run_inserter(clickhouse: ClickHouse, log: LogId) -> (InserterHandle, impl Future<Output = ()> + Send + use<>) {
+pub fn run_inserter(log: LogId) -> (InserterHandle, impl Future<Output = ()> + Send + use<>) {
     let (sender, groups) = mpsc::channel(QUEUE_MAX);
-    let inserter = Inserter { clickhouse, log, telemetry: InsertTelemetry::new(), groups, not_before: Instant::now() };
+    let inserter = Inserter { log, telemetry: InsertTelemetry::new(), groups, not_before: Instant::now() };
     (InserterHandle(sender), inserter.run())
 }
 
 struct Inserter {
-    clickhouse: ClickHouse,
     log: LogId,
     telemetry: InsertTelemetry,
     groups: mpsc::Receiver<Group>,
@@ -72,8 +77,8 @@ struct Inserter {
 }
 
 /// What goes into ClickHouse together.
-#[derive(Default)]
 struct Gathered {
+    into: ClickHouse,
     rows: Rows,
     /// Batches that the one who is furthest behind has still to read.
     behind: u64,
@@ -83,10 +88,10 @@ struct Gathered {
 impl Inserter {
     async fn run(mut self) {
         while let Some(first) = self.groups.recv().await {
-            let Gathered { rows, waiting, .. } = self.gather(first).await;
+            let Gathered { into, rows, waiting, .. } = self.gather(first).await;
             let started = Instant::now();
             self.not_before = started + INTERVAL;
-            let inserted = insert(&self.clickhouse, &rows).await;
+            let inserted = insert(&into, &rows).await;
             match &inserted {
                 Ok(()) => self.telemetry.inserted(rows.len(), started.elapsed()),
                 Err(_) => self.telemetry.failed(),
@@ -100,7 +105,8 @@ impl Inserter {
 
     /// Takes what else comes until the interval since the last group is over or there is enough.
     async fn gather(&mut self, first: Group) -> Gathered {
-        let mut gathered = Gathered::default();
+        let into = first.into.clone();
+        let mut gathered = Gathered { into, rows: Rows::default(), behind: 0, waiting: Vec::new() };
         gathered.take(&self.log, first).await;
         while !gathered.is_enough() {
             tokio::select! {
@@ -123,7 +129,12 @@ impl Gathered {
     }
 
     async fn take(&mut self, log: &LogId, group: Group) {
-        let Group { batches, note, done } = group;
+        let Group { into, batches, note, done } = group;
+        if into.generation() != self.into.generation() {
+            // Partitions notice a switch one after the other; the watermark says what is left to do.
+            drop(done.send(Err(ViewError::Transient("the history's generations were switched".to_owned()))));
+            return;
+        }
         for batch in &batches {
             if let Err(error) = self.rows.fold(log, note.partition, batch.sequence, &batch.payload) {
                 // What was folded before it is right all the same.

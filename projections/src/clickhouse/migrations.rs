@@ -1,28 +1,54 @@
 //! The schema, as numbered migrations: append-only. A migration that has run anywhere is never changed.
 //!
-//! `{store}` is the database of the tables, `{views}` the analysts'.
+//! `{store}` is the database of the tables, of whichever generation; `{views}` the analysts', whose views over the tables are
+//! made again when another generation takes over.
 
 use super::connection::{ClickHouse, read};
+use super::generations::prepare;
 use crate::error::ViewError;
 
 const MIGRATIONS: &[(u32, &str, &str)] = &[
     (1, "tables", include_str!("migrations/0001_tables.sql")),
     (2, "views", include_str!("migrations/0002_views.sql")),
-    (4, "words", include_str!("migrations/0004_words.sql")),
-    (5, "aggregates", include_str!("migrations/0005_aggregates.sql")),
+    (3, "words", include_str!("migrations/0003_words.sql")),
+    (4, "aggregates", include_str!("migrations/0004_aggregates.sql")),
 ];
 
-/// Brings the schema up to what this binary needs. What is there is left; several processes may do it at once.
+/// Brings the schema of the live generation up to what this binary needs. What is there is left; several processes may do
+/// it at once.
 ///
 /// # Errors
 /// ClickHouse is away (transient), or its schema is newer than this binary.
 pub async fn migrate(clickhouse: &ClickHouse) -> Result<(), ViewError> {
-    let store = clickhouse.store();
-    for database in [&*store, clickhouse.views()] {
-        clickhouse.execute("making a database", &format!("CREATE DATABASE IF NOT EXISTS {database}")).await?;
+    let live = clickhouse.of(prepare(clickhouse).await?.live);
+    make_database(&live, live.views()).await?;
+    migrate_generation(&live, |_| true).await
+}
+
+/// Brings the tables of a generation up, and leaves the analysts' views alone.
+pub(super) async fn migrate_tables(generation: &ClickHouse) -> Result<(), ViewError> {
+    migrate_generation(generation, |statement| !makes_a_view(statement)).await
+}
+
+/// Lets the analysts' views read this generation: each that reads tables is replaced, at once and as it is defined last.
+pub(super) async fn show(generation: &ClickHouse) -> Result<(), ViewError> {
+    let all: Vec<&str> = MIGRATIONS.iter().flat_map(|(_, _, sql)| statements(sql)).collect();
+    for (index, statement) in all.iter().enumerate() {
+        let head = head(statement);
+        let is_last = !all[index + 1..].iter().any(|later| self::head(later) == head);
+        if makes_a_view(statement) && statement.contains(STORE) && is_last {
+            let sql = placed(statement, &generation.store(), generation.views());
+            generation.execute("showing a generation of the history", &sql).await?;
+        }
     }
-    let table = clickhouse.table("migrations");
-    clickhouse
+    Ok(())
+}
+
+async fn migrate_generation(generation: &ClickHouse, is_wanted: impl Fn(&str) -> bool) -> Result<(), ViewError> {
+    let store = generation.store();
+    make_database(generation, &store).await?;
+    let table = generation.table("migrations");
+    generation
         .execute(
             "making the table of migrations",
             &format!(
@@ -32,15 +58,20 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<(), ViewError> {
             ),
         )
         .await?;
-    let done = done(clickhouse).await?;
+    let done = done(generation).await?;
     for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| !done.contains(number)) {
-        for statement in statements(sql, &store, clickhouse.views()) {
-            clickhouse.execute(&format!("migration {number} ({name})"), &statement).await?;
+        for statement in statements(sql).into_iter().filter(|statement| is_wanted(statement)) {
+            let sql = placed(statement, &store, generation.views());
+            generation.execute(&format!("migration {number} ({name})"), &sql).await?;
         }
         let insert = format!("INSERT INTO {table} VALUES ({number}, '{name}', now64(3))");
-        clickhouse.execute("recording a migration", &insert).await?;
+        generation.execute("recording a migration", &insert).await?;
     }
     Ok(())
+}
+
+async fn make_database(clickhouse: &ClickHouse, name: &str) -> Result<(), ViewError> {
+    clickhouse.execute("making a database", &format!("CREATE DATABASE IF NOT EXISTS {name}")).await
 }
 
 /// Numbers of the migrations that this binary needs and that have not run.
@@ -64,16 +95,28 @@ async fn done(clickhouse: &ClickHouse) -> Result<Vec<u32>, ViewError> {
     }
 }
 
+const STORE: &str = "{store}";
+const VIEWS: &str = "{views}";
+
 /// The statements of a migration: each ends with a line that ends in `;`.
-fn statements(sql: &str, store: &str, views: &str) -> Vec<String> {
-    let sql = sql.replace("{store}", store).replace("{views}", views);
-    let lines: Vec<&str> = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
-    lines
-        .join("\n")
-        .split(";\n")
-        .map(|text| text.trim().trim_end_matches(';').to_owned())
-        .filter(|text| !text.is_empty())
-        .collect()
+fn statements(sql: &str) -> Vec<&str> {
+    sql.split(";\n").map(|text| text.trim().trim_end_matches(';')).filter(|text| !text.is_empty()).collect()
+}
+
+/// A statement of these databases, without its comments.
+fn placed(statement: &str, store: &str, views: &str) -> String {
+    let lines: Vec<&str> = statement.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+    lines.join("\n").replace(STORE, store).replace(VIEWS, views).trim().to_owned()
+}
+
+/// What a statement makes or changes: its first line of SQL.
+fn head(statement: &str) -> &str {
+    statement.lines().find(|line| !line.trim_start().starts_with("--")).unwrap_or_default()
+}
+
+/// Whether a statement is about the analysts' database, and not about the tables: by the database that it names first.
+fn makes_a_view(statement: &str) -> bool {
+    head(statement).contains(VIEWS)
 }
 
 #[cfg(test)]
@@ -81,15 +124,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_rise_and_every_statement_is_repeatable() {
-        assert!(MIGRATIONS.is_sorted_by(|(before, ..), (number, ..)| before < number));
-        for (_, name, sql) in MIGRATIONS {
-            for statement in statements(sql, "s", "v") {
+    fn numbers_rise_by_one_and_every_statement_is_repeatable() {
+        for (index, (number, name, sql)) in MIGRATIONS.iter().enumerate() {
+            assert_eq!(*number as usize, index + 1);
+            for template in statements(sql) {
+                let statement = placed(template, "s", "v");
                 assert!(
                     statement.contains(" IF NOT EXISTS ") || statement.starts_with("CREATE OR REPLACE"),
                     "{name}: {statement}"
                 );
                 assert!(!statement.contains(['{', '}']), "{statement}");
+                // `show` runs it once more, over another generation.
+                let replaced = !makes_a_view(template) || !template.contains(STORE);
+                assert!(replaced || statement.starts_with("CREATE OR REPLACE VIEW"), "{name}: {statement}");
             }
         }
     }
@@ -97,7 +144,8 @@ mod tests {
     #[test]
     fn every_table_and_column_has_a_comment() {
         for (_, name, sql) in MIGRATIONS {
-            for statement in statements(sql, "s", "v").iter().filter(|statement| statement.starts_with("CREATE")) {
+            let placed = statements(sql).into_iter().map(|statement| placed(statement, "s", "v"));
+            for statement in placed.filter(|statement| statement.starts_with("CREATE")) {
                 let columns: Vec<&str> =
                     statement.lines().filter(|line| line.starts_with("    ") && !line.contains("INDEX")).collect();
                 assert!(columns.len() > 2, "{name}: {statement}");

@@ -7,19 +7,24 @@
 mod connection;
 pub mod digests;
 mod fold;
+pub mod generations;
 mod history;
 mod inserter;
 mod migrations;
+mod pointer;
 mod projector;
+pub mod rebuild;
 mod refs;
 mod rows;
 mod then;
 mod watermark;
 
 pub use self::connection::{ClickHouse, ClickHouseConfig};
+pub use self::fold::FOLD_VERSION;
 pub use self::history::StoredOutcome;
 pub use self::inserter::{InserterHandle, run_inserter};
 pub use self::migrations::{migrate, missing_migrations};
+pub use self::pointer::POINTER_SERVES;
 pub use self::projector::HistoryProjector;
 pub use self::refs::{RefQuery, find_refs};
 pub use self::then::Progress;

@@ -9,6 +9,7 @@ use natter_schemas::position::Position;
 use natter_schemas::wire::reads::EventsPage;
 use natter_schemas::wire::server::{ErrorBody, EventFrame};
 
+use super::tail::Complete;
 use super::{Asking, Reads, error_body};
 
 impl Reads {
@@ -35,9 +36,10 @@ impl Reads {
             let message = format!("`after` is of partition {}, the conversation's is {partition}", after.partition);
             return Err(ErrorBody::new(ErrorCode::InvalidField, message));
         }
-        let complete = self.tails.history(partition).await?.min(known.shows);
+        let Complete { history, upto } = self.tails.history(partition).await?;
+        let complete = upto.min(known.shows);
         // One more than the page holds says whether there is a next one.
-        let stored = self.history.events(tenant, id, after, complete, limit + 1).await;
+        let stored = history.events(tenant, id, after, complete, limit + 1).await;
         let stored = stored.map_err(|error| error_body(&error))?;
         let mut events: Vec<EventFrame> =
             stored.into_iter().map(|event| seen_by(user, event.frame, &event.reference)).collect();

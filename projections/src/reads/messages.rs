@@ -92,11 +92,11 @@ impl Reads {
         shows: u64,
     ) -> Result<Vec<Message>, ErrorBody> {
         let complete = self.tails.history(known.partition).await?;
-        let stored = self.history.messages(asking.tenant, known.id(), *seqs.start(), *seqs.end()).await;
+        let stored = complete.history.messages(asking.tenant, known.id(), *seqs.start(), *seqs.end()).await;
         let mut messages = stored.map_err(|error| error_body(&error))?;
         let wanted = length(&seqs);
         if (messages.len() as u64) < wanted {
-            let above = self.tails.above(known.partition, known.id(), complete, shows).await?;
+            let above = self.tails.above(known.partition, known.id(), complete.upto, shows).await?;
             // The history may have some of them by now.
             let is_new = |seq| messages.binary_search_by_key(&seq, |message| message.seq).is_err();
             let added =
@@ -121,11 +121,11 @@ impl Reads {
         }
         let complete = self.tails.history(known.partition).await?;
         let stored =
-            self.history.seq_of(asking.tenant, known.id(), message).await.map_err(|error| error_body(&error))?;
+            complete.history.seq_of(asking.tenant, known.id(), message).await.map_err(|error| error_body(&error))?;
         if let Some(seq) = stored {
             return Ok(seq);
         }
-        let above = self.tails.above(known.partition, known.id(), complete, found.watermark.sequence).await?;
+        let above = self.tails.above(known.partition, known.id(), complete.upto, found.watermark.sequence).await?;
         let found = above.iter().filter_map(message_of).find(|found| found.message == message);
         found.map(|found| found.seq).ok_or_else(not_found)
     }

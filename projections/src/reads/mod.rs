@@ -76,7 +76,6 @@ fn least(min: &[Position], partition: u16) -> u64 {
 #[derive(Clone)]
 pub struct Reads {
     redis: Waiting,
-    history: ClickHouse,
     partitions: u16,
     tails: Arc<Tails>,
 }
@@ -85,8 +84,8 @@ impl Reads {
     /// Reads from these.
     pub fn new(log: Log, redis: Waiting, history: ClickHouse) -> Self {
         let partitions = log.partitions();
-        let tails = Arc::new(Tails::new(log, history.clone()));
-        Self { redis, history, partitions, tails }
+        let tails = Arc::new(Tails::new(log, history));
+        Self { redis, partitions, tails }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::error_body;
+use crate::clickhouse::generations::Generation;
 use crate::clickhouse::{ClickHouse, watermark};
 use crate::error::ViewError;
 
@@ -36,15 +37,23 @@ pub(super) struct Tails {
 #[derive(Default)]
 struct Part {
     look: Mutex<Option<Look>>,
+    /// Up to where a generation of the history was seen to be complete.
+    known: Mutex<Option<(Generation, u64)>>,
     tail: Mutex<Tail>,
 }
 
 /// The last look at the history's watermark.
 struct Look {
     done_at: Instant,
-    /// The history is complete up to here.
-    complete: u64,
-    failure: Option<ViewError>,
+    found: Result<Complete, ViewError>,
+}
+
+/// How far a history is: the one that is live now, which the rest of a read is asked of as well.
+#[derive(Clone)]
+pub(super) struct Complete {
+    pub(super) history: ClickHouse,
+    /// It is complete up to here.
+    pub(super) upto: u64,
 }
 
 /// Successive batches of one partition that the history does not have yet.
@@ -59,19 +68,14 @@ impl Tails {
 
     /// The sequence of `partition` up to which the history is complete. Ask for it before the history: what it has not
     /// got then is in [`Tails::above`] this sequence.
-    pub(super) async fn history(&self, partition: u16) -> Result<u64, ErrorBody> {
-        let mut look = self.parts[usize::from(partition)].look.lock().await;
-        let known = look.as_ref().map_or(0, |look| look.complete);
+    pub(super) async fn history(&self, partition: u16) -> Result<Complete, ErrorBody> {
+        let Part { look, known, .. } = &self.parts[usize::from(partition)];
+        let mut look = look.lock().await;
         if let Some(look) = look.as_ref().filter(|look| look.done_at.elapsed() < LOOK_SERVES) {
             return look.answer();
         }
         let found = self.complete(partition, known).await;
-        let done_at = Instant::now();
-        let look = look.insert(match found {
-            Ok(complete) => Look { done_at, complete, failure: None },
-            Err(failure) => Look { done_at, complete: known, failure: Some(failure) },
-        });
-        look.answer()
+        look.insert(Look { done_at: Instant::now(), found }).answer()
     }
 
     /// The last outcome of `partition` whose log time is not after `log_ms`; sequence 0: there is none.
@@ -91,15 +95,19 @@ impl Tails {
         Ok(Position::batch(partition, sequence.saturating_sub(1)))
     }
 
-    async fn complete(&self, partition: u16, known: u64) -> Result<u64, ViewError> {
-        let found = watermark(&self.history, partition, known).await?;
+    async fn complete(&self, partition: u16, known: &Mutex<Option<(Generation, u64)>>) -> Result<Complete, ViewError> {
+        let (history, mut known) = (self.history.live().await?, known.lock().await);
+        let generation = history.generation();
+        let from = known.filter(|(of, _)| *of == generation).map_or(0, |(_, upto)| upto);
+        let found = watermark(&history, partition, from).await?;
         if !found.is_of(self.log.id()) {
             let id = self.log.id();
             return Err(ViewError::Mismatch(format!(
                 "the history of partition {partition} stands at {found}, but this is log {id}"
             )));
         }
-        Ok(found.sequence)
+        *known = Some((generation, found.sequence));
+        Ok(Complete { history, upto: found.sequence })
     }
 
     /// Events of `conversation` in the batches after `complete`, which is what [`Tails::history`] said, up to `last`.
@@ -121,8 +129,8 @@ impl Tails {
 }
 
 impl Look {
-    fn answer(&self) -> Result<u64, ErrorBody> {
-        self.failure.as_ref().map_or(Ok(self.complete), |failure| Err(error_body(failure)))
+    fn answer(&self) -> Result<Complete, ErrorBody> {
+        self.found.clone().map_err(|failure| error_body(&failure))
     }
 }
 

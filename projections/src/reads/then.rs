@@ -12,6 +12,7 @@ use natter_schemas::wire::reads::{Member, MembersPage};
 use natter_schemas::wire::server::{ErrorBody, EventFrame};
 
 use super::access::Known;
+use super::tail::Complete;
 use super::{Asking, Reads, error_body};
 use crate::clickhouse::Progress;
 use crate::facts::Role;
@@ -67,14 +68,14 @@ impl Reads {
         if position.sequence > known.shows {
             known = self.joined(Asking { min: &[position], ..asking }, address).await?;
         }
-        let complete = self.tails.history(partition).await?;
+        let Complete { history, upto: complete } = self.tails.history(partition).await?;
         let in_history = if position.sequence <= complete { position } else { Position::batch(partition, complete) };
         let failed = |error| error_body(&error);
         let mut then = Then { position, last_seq: 0, members: Members::default() };
-        for frame in self.history.comings_and_goings(id, in_history).await.map_err(failed)? {
+        for frame in history.comings_and_goings(id, in_history).await.map_err(failed)? {
             then.fold(&frame);
         }
-        for progress in self.history.progress(id, in_history).await.map_err(failed)? {
+        for progress in history.progress(id, in_history).await.map_err(failed)? {
             then.come_to(progress);
         }
         if position.sequence > complete {

@@ -4,7 +4,7 @@
 //! Rows of batches above the watermark may be there or not, and where rows replace each other they have taken the place of
 //! what stood at the watermark. So these are checked by themselves: the log must say the same at their position.
 
-mod rows;
+pub(crate) mod rows;
 mod sums;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +27,9 @@ const GROUPS_NAMED_MAX: usize = 2000;
 
 /// The history of a partition, and what it must hold.
 pub(super) struct HistorySide {
+    /// Whichever generation is live.
+    history: ClickHouse,
+    /// The one that is looked at.
     clickhouse: ClickHouse,
     partition: u16,
     pub(super) sums: Sums,
@@ -37,12 +40,19 @@ pub(super) struct HistorySide {
 type Newer = HashMap<(Table, u64, String, u64), u64>;
 
 impl HistorySide {
-    pub(super) fn new(log: &Log, partition: u16, clickhouse: ClickHouse) -> Self {
-        Self { clickhouse, partition, sums: Sums::default(), forward: Forward::new(log, partition) }
+    pub(super) fn new(log: &Log, partition: u16, history: ClickHouse) -> Self {
+        let clickhouse = history.clone();
+        Self { history, clickhouse, partition, sums: Sums::default(), forward: Forward::new(log, partition) }
     }
 
-    /// What the history says about how far it is.
-    pub(super) async fn claim(&self) -> anyhow::Result<Claim> {
+    /// What the live generation of the history says about how far it is.
+    pub(super) async fn claim(&mut self) -> anyhow::Result<Claim> {
+        let live = self.history.live().await.context("cannot see which generation of the history is live")?;
+        if live.generation() != self.clickhouse.generation() {
+            // What was compared before says nothing about another one.
+            self.sums = Sums::default();
+        }
+        self.clickhouse = live;
         claim(&self.clickhouse, self.partition).await.context("cannot read the watermark of the history")
     }
 

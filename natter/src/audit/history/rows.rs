@@ -65,7 +65,7 @@ pub(super) fn compare(
 }
 
 /// A row's name for people.
-pub(super) fn place(partition: u16, table: Table, group: u64, key: &str, version: u64) -> String {
+pub(crate) fn place(partition: u16, table: Table, group: u64, key: &str, version: u64) -> String {
     let position = Position::from_version(partition, version);
     let key = key.replace('\n', " ");
     match table {

@@ -127,7 +127,7 @@ fn roles(log: &Log, redis: &Redis, history: &ClickHouse) -> JoinSet<()> {
     let (forever, clock) = (CancellationToken::new(), SystemClock::shared());
     let mut roles = JoinSet::new();
     let views = Runner::new(log.clone(), RedisProjector::new(redis.clone()), clock.clone());
-    let (inserter, inserting) = run_inserter(history.clone(), log.id().clone());
+    let (inserter, inserting) = run_inserter(log.id().clone());
     let store = Runner::new(log.clone(), HistoryProjector::new(history.clone(), inserter), clock.clone());
     let backends = Backends { log: log.clone(), redis: redis.clone(), clickhouse: history.clone(), clock };
     let until = forever.clone();

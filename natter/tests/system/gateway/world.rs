@@ -177,7 +177,7 @@ fn roles(log: &Log, redis: &Redis, history: &ClickHouse) -> JoinSet<()> {
     let mut roles = JoinSet::new();
     let views = Runner::new(log.clone(), RedisProjector::new(redis.clone()), clock.clone());
     roles.spawn(run_forever(views.run(forever.clone())));
-    let (inserter, inserting) = run_inserter(history.clone(), log.id().clone());
+    let (inserter, inserting) = run_inserter(log.id().clone());
     roles.spawn(run_forever(inserting));
     let store = Runner::new(log.clone(), HistoryProjector::new(history.clone(), inserter), clock.clone());
     roles.spawn(run_forever(store.run(forever.clone())));

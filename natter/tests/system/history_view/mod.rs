@@ -5,6 +5,7 @@ mod objects;
 mod outage;
 mod projectors;
 mod reads;
+mod rebuild;
 mod refs;
 mod schema;
 mod seam;
@@ -13,7 +14,7 @@ mod tables;
 use std::sync::Arc;
 use std::time::Duration;
 
-use natter_nats::{Log, LogConfig, LogId, OutcomeWrite, Stored};
+use natter_nats::{Log, LogConfig, LogId, OutcomeWrite, Stored, StreamBytes};
 use natter_projections::clickhouse::{
     ClickHouse, ClickHouseConfig, HistoryProjector, migrate, run_inserter, watermark,
 };
@@ -29,6 +30,7 @@ use crate::generator::Generator;
 use crate::servers::{self, Servers};
 
 const DEADLINE: Duration = Duration::from_mins(1);
+const SMALL: StreamBytes = StreamBytes { commands: 256 << 20, outcomes: 256 << 20 };
 
 fn log_id(digit: char) -> LogId {
     digit.to_string().repeat(32).parse().unwrap()
@@ -54,7 +56,7 @@ struct Projecting {
 
 impl Projecting {
     fn new(history: &ClickHouse, log: &LogId) -> Self {
-        let (handle, inserter) = run_inserter(history.clone(), log.clone());
+        let (handle, inserter) = run_inserter(log.clone());
         let mut task = JoinSet::new();
         task.spawn(inserter);
         Self { projector: Arc::new(HistoryProjector::new(history.clone(), handle)), _inserter: task }
@@ -103,7 +105,8 @@ impl World {
     }
 
     async fn on(servers: Servers, history: ClickHouse, seed: u64, partitions: u16) -> Self {
-        let log = Log::create(&LogConfig::new(servers.nats_url(), partitions)).await.unwrap();
+        let log = LogConfig { bytes: SMALL, ..LogConfig::new(servers.nats_url(), partitions) };
+        let log = Log::create(&log).await.unwrap();
         let redis = Redis::connect(servers.redis_url()).await.unwrap();
         let part = |p| Part { generator: Generator::new(seed + u64::from(p), p), batches: Vec::new(), inserted: 0 };
         let partitions = (0..partitions).map(part).collect();

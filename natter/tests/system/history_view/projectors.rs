@@ -20,7 +20,7 @@ use crate::servers::Servers;
 
 /// A runner as in another process; its inserter ends with it.
 async fn run(log: Log, history: ClickHouse, until: CancellationToken, step: StepSize) -> Result<(), ViewError> {
-    let (handle, inserter) = run_inserter(history.clone(), log.id().clone());
+    let (handle, inserter) = run_inserter(log.id().clone());
     let mut inserting = JoinSet::new();
     inserting.spawn(inserter);
     let projector = Cut { projector: HistoryProjector::new(history, handle), step };

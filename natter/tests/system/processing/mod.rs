@@ -209,7 +209,7 @@ async fn the_history_knows_older_refs() {
     migrate(&history).await.unwrap();
     let world = World::with(Servers::start().await, 1, history.clone()).await;
     let (log, clock) = (world.log.clone(), SystemClock::shared());
-    let (handle, inserter) = run_inserter(history.clone(), log.id().clone());
+    let (handle, inserter) = run_inserter(log.id().clone());
     let inserter = tokio::spawn(inserter);
     let stop = CancellationToken::new();
     let projector =

@@ -1,0 +1,157 @@
+//! The next generation of the history: built, compared, and put in the place of the live one.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use natter_nats::Log;
+use natter_projections::clickhouse::generations::{Generation, generations};
+use natter_projections::clickhouse::{ClickHouse, HistoryProjector, POINTER_SERVES, rebuild, run_inserter, watermark};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use super::Options;
+use super::compare::compare;
+use super::following::{Following, Progress};
+use super::report::{Differences, Report};
+use crate::config::Config;
+use crate::connect;
+
+/// Both generations are fed by the log; one that does not come to the other's position within this is not fed any more.
+const MEETS_WITHIN: Duration = Duration::from_mins(2);
+/// Looks at the old generation that find it where it was: then nobody writes it any more.
+const RESTS: u32 = 3;
+
+pub(super) async fn rebuild(
+    config: &Config,
+    log: &Log,
+    options: &Options,
+    tell: impl FnMut(&Progress),
+) -> anyhow::Result<Report> {
+    let began = Instant::now();
+    let clickhouse = connect::clickhouse(config)?;
+    end_switch(&clickhouse, log.partitions()).await?;
+    let live = rebuild::live(&clickhouse).await.context("cannot see the history")?;
+    let next = rebuild::begin(&clickhouse).await.context("cannot begin the next generation")?;
+    // It ends when the projector, which is the runner's, has gone.
+    let (handle, inserter) = run_inserter(log.id().clone());
+    let inserter = tokio::spawn(inserter);
+    let projector = HistoryProjector::new(next.clone(), handle);
+    let mut following = Following::start(log, projector, options.throttle);
+    following.keep_up(tell).await?;
+    let build_seconds = began.elapsed().as_secs_f64();
+    let records = following.records();
+
+    let (mut found, mut partitions) = (Differences::new(options.differences_max), Vec::new());
+    for partition in 0..log.partitions() {
+        partitions.push(compare(log, &live, &next, partition, &mut found).await?);
+    }
+    let switched = found.total == 0 || options.accept;
+    if switched {
+        switch(&clickhouse, log.partitions(), &live, &next, following).await?;
+    } else {
+        following.stop().await;
+    }
+    inserter.await.context("the inserter broke")?;
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let records_per_second = records as f64 / build_seconds.max(0.001);
+    Ok(Report {
+        view: "clickhouse",
+        switched,
+        generation: next.generation().number(),
+        live: live.generation().number(),
+        records,
+        build_seconds,
+        records_per_second,
+        seconds: began.elapsed().as_secs_f64(),
+        partitions,
+        differences_total: found.total,
+        differences: found.kept,
+    })
+}
+
+pub(super) async fn drop_old(config: &Config) -> anyhow::Result<Option<u32>> {
+    let dropped = rebuild::drop_old(&connect::clickhouse(config)?).await.context("cannot drop the old generation")?;
+    Ok(dropped.map(Generation::number))
+}
+
+pub(super) async fn discard(config: &Config) -> anyhow::Result<Option<u32>> {
+    let dropped = rebuild::discard(&connect::clickhouse(config)?).await.context("cannot drop the new generation")?;
+    Ok(dropped.map(Generation::number))
+}
+
+/// Ends the switch of a rebuild that was killed in the middle of it: its generation is live, and the views read the other.
+async fn end_switch(clickhouse: &ClickHouse, partitions: u16) -> anyhow::Result<()> {
+    let known = generations(clickhouse).await.context("cannot see the history's generations")?;
+    if known.shown == known.live.generation {
+        return Ok(());
+    }
+    let shown = rebuild::shown(clickhouse).await.context("cannot see the history's generations")?;
+    let live = rebuild::live(clickhouse).await.context("cannot see the history's generations")?;
+    show(clickhouse, partitions, &shown, &live).await
+}
+
+/// Roles first, the analysts' views when nobody writes the old generation any more: neither ever shows less than before.
+/// A read of a role is of one generation from begin to end and has the rest from the log, so it is whole with either.
+async fn switch(
+    clickhouse: &ClickHouse,
+    partitions: u16,
+    live: &ClickHouse,
+    next: &ClickHouse,
+    following: Following,
+) -> anyhow::Result<()> {
+    let (mut looks, deadline) = (looks(), Instant::now() + MEETS_WITHIN);
+    loop {
+        looks.tick().await;
+        if !is_behind(partitions, live, next).await? {
+            break;
+        }
+        if Instant::now() >= deadline {
+            bail!("the new generation does not come to where the live one stands; nothing was switched");
+        }
+    }
+    // Before the projectors come: of two who write, the later note may be the lower one.
+    following.stop().await;
+    rebuild::go_live(next).await.context("cannot switch")?;
+    show(clickhouse, partitions, live, next).await
+}
+
+/// Lets the analysts' views read `next`, which roles read already, as soon as `old` rests and `next` has all of it. Every
+/// projector notices a switch within a second, and may then end one insert.
+async fn show(clickhouse: &ClickHouse, partitions: u16, old: &ClickHouse, next: &ClickHouse) -> anyhow::Result<()> {
+    let (mut looks, deadline) = (looks(), Instant::now() + MEETS_WITHIN);
+    let (mut rested, mut stood) = (0, marks(partitions, old).await?);
+    while rested < RESTS || is_behind(partitions, old, next).await? {
+        looks.tick().await;
+        let stands = marks(partitions, old).await?;
+        rested = if stands == stood { rested + 1 } else { 0 };
+        stood = stands;
+        if Instant::now() >= deadline {
+            bail!(
+                "generation {} is live, but does not come to where {} stands, so the analysts' views still read that: see that every projector runs and is of this binary, then run this again",
+                next.generation(),
+                old.generation()
+            );
+        }
+    }
+    rebuild::show_live(clickhouse).await.context("the analysts' views still read the old generation; run this again")
+}
+
+fn looks() -> Interval {
+    let mut looks = interval(POINTER_SERVES);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
+/// Whether `next` has not yet all that `live` has.
+async fn is_behind(partitions: u16, live: &ClickHouse, next: &ClickHouse) -> anyhow::Result<bool> {
+    let live = marks(partitions, live).await?;
+    let next = marks(partitions, next).await?;
+    Ok(next.iter().zip(&live).any(|(next, live)| next < live))
+}
+
+async fn marks(partitions: u16, of: &ClickHouse) -> anyhow::Result<Vec<u64>> {
+    let mut marks = Vec::new();
+    for partition in 0..partitions {
+        marks.push(watermark(of, partition, 0).await.context("cannot see how far a generation is")?.sequence);
+    }
+    Ok(marks)
+}
