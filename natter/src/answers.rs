@@ -195,7 +195,7 @@ pub async fn what_if(args: &WhatIf) -> anyhow::Result<()> {
 pub async fn rebuild(args: &Rebuild) -> anyhow::Result<ExitCode> {
     let config = args.running.config()?;
     let mut all_well = true;
-    for view in View::of(args.view)? {
+    for view in View::of(args.view) {
         let name = view.name();
         if args.drop_old || args.discard {
             let dropped = if args.drop_old {

@@ -11,9 +11,9 @@ pub(crate) mod history;
 mod log;
 mod partition;
 mod reading;
-mod redis;
+pub(crate) mod redis;
 mod replicas;
-mod report;
+pub(crate) mod report;
 pub(crate) mod telemetry;
 
 use std::time::Duration;

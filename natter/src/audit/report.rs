@@ -184,15 +184,15 @@ impl fmt::Display for Report {
 
 /// Differences as they are found: the first are kept, all are counted.
 #[derive(Debug)]
-pub(super) struct Differences {
+pub(crate) struct Differences {
     partition: Option<u16>,
     kept_max: usize,
-    pub(super) kept: Vec<Difference>,
-    pub(super) total: u64,
+    pub(crate) kept: Vec<Difference>,
+    pub(crate) total: u64,
 }
 
 impl Differences {
-    pub(super) const fn of(partition: Option<u16>, kept_max: usize) -> Self {
+    pub(crate) const fn of(partition: Option<u16>, kept_max: usize) -> Self {
         Self { partition, kept_max, kept: Vec::new(), total: 0 }
     }
 

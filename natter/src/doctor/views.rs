@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use natter_nats::Log;
-use natter_projections::redis::{Redis, RedisProjector, watermark};
+use natter_projections::redis::generations::{Generations, generations};
+use natter_projections::redis::{FOLD_VERSION, Redis, RedisProjector};
 use natter_projections::runner::Projector as _;
 use natter_projections::watermark::Watermark;
 use natter_schemas::subjects::outcome_stream;
@@ -35,15 +36,39 @@ pub async fn examine(config: &Config, log: Option<&Log>, report: &mut Report) {
     strangers(url, report).await;
     if let Some(log) = log {
         for partition in 0..log.partitions() {
-            match watermark(&redis, partition).await {
+            match generations(&redis, partition).await {
                 Ok(found) => {
                     let mend = RedisProjector::new(redis.clone()).mend(partition);
-                    belongs("redis views", log, partition, &found, &mend, report).await;
+                    belongs("redis views", log, partition, &found.watermark, &mend, report).await;
+                    if let Some(finding) = generation(partition, &found) {
+                        report.add(finding);
+                    }
                 }
                 Err(error) => report.add(Finding::wrong("redis views", error, "let its user read {*}:watermark")),
             }
         }
     }
+}
+
+/// What lies beside the live views of a partition, and whether these are what this binary would have made of the log.
+fn generation(partition: u16, found: &Generations) -> Option<Finding> {
+    const CHECK: &str = "redis generation";
+    let Generations { watermark, live, next, old, .. } = found;
+    if live.fold != FOLD_VERSION && watermark.log.is_some() {
+        let fold = live.fold;
+        let seen =
+            format!("partition {partition} was filled by version {fold} of the views' code, this is {FOLD_VERSION}");
+        return Some(Finding::warning(CHECK, seen, "`natter rebuild redis`"));
+    }
+    if next.is_some() {
+        let seen = format!("partition {partition} has one that was begun beside the live one");
+        let mend = "`natter rebuild redis` goes on, `natter rebuild --discard redis` drops it";
+        return Some(Finding::warning(CHECK, seen, mend));
+    }
+    old.is_some().then(|| {
+        let seen = format!("partition {partition} keeps the one before the live one");
+        Finding::warning(CHECK, seen, "`natter rebuild --drop-old redis`, when nobody needs it any more")
+    })
 }
 
 /// What a server says of itself, once it is known to be usable at all.

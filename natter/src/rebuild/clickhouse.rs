@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use natter_nats::Log;
-use natter_projections::clickhouse::generations::{Generation, generations};
+use natter_projections::clickhouse::generations::generations;
 use natter_projections::clickhouse::{ClickHouse, HistoryProjector, POINTER_SERVES, rebuild, run_inserter, watermark};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::Options;
 use super::compare::compare;
 use super::following::{Following, Progress};
-use super::report::{Differences, Report};
+use super::report::{Differences, Report, rate};
 use crate::config::Config;
 use crate::connect;
 
@@ -35,14 +35,15 @@ pub(super) async fn rebuild(
     let (handle, inserter) = run_inserter(log.id().clone());
     let inserter = tokio::spawn(inserter);
     let projector = HistoryProjector::new(next.clone(), handle);
-    let mut following = Following::start(log, projector, options.throttle);
+    let partitions: Vec<u16> = (0..log.partitions()).collect();
+    let mut following = Following::start(log, &partitions, projector, options.throttle);
     following.keep_up(tell).await?;
     let build_seconds = began.elapsed().as_secs_f64();
     let records = following.records();
 
-    let (mut found, mut partitions) = (Differences::new(options.differences_max), Vec::new());
-    for partition in 0..log.partitions() {
-        partitions.push(compare(log, &live, &next, partition, &mut found).await?);
+    let (mut found, mut compared) = (Differences::new(options.differences_max), Vec::new());
+    for partition in partitions {
+        compared.push(compare(log, &live, &next, partition, &mut found).await?);
     }
     let switched = found.total == 0 || options.accept;
     if switched {
@@ -51,31 +52,29 @@ pub(super) async fn rebuild(
         following.stop().await;
     }
     inserter.await.context("the inserter broke")?;
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let records_per_second = records as f64 / build_seconds.max(0.001);
     Ok(Report {
         view: "clickhouse",
         switched,
-        generation: next.generation().number(),
-        live: live.generation().number(),
+        generation: next.generation().number().into(),
+        live: live.generation().number().into(),
         records,
         build_seconds,
-        records_per_second,
+        records_per_second: rate(records, build_seconds),
         seconds: began.elapsed().as_secs_f64(),
-        partitions,
+        partitions: compared,
         differences_total: found.total,
         differences: found.kept,
     })
 }
 
-pub(super) async fn drop_old(config: &Config) -> anyhow::Result<Option<u32>> {
+pub(super) async fn drop_old(config: &Config) -> anyhow::Result<Option<u64>> {
     let dropped = rebuild::drop_old(&connect::clickhouse(config)?).await.context("cannot drop the old generation")?;
-    Ok(dropped.map(Generation::number))
+    Ok(dropped.map(|generation| generation.number().into()))
 }
 
-pub(super) async fn discard(config: &Config) -> anyhow::Result<Option<u32>> {
+pub(super) async fn discard(config: &Config) -> anyhow::Result<Option<u64>> {
     let dropped = rebuild::discard(&connect::clickhouse(config)?).await.context("cannot drop the new generation")?;
-    Ok(dropped.map(Generation::number))
+    Ok(dropped.map(|generation| generation.number().into()))
 }
 
 /// Ends the switch of a rebuild that was killed in the middle of it: its generation is live, and the views read the other.

@@ -57,7 +57,8 @@ pub(super) async fn compare(
     }
     let Both { sums: [live, next], rows, newer, .. } = both;
     newer_are_of_the_log(log, partition, position, newer, found).await?;
-    Ok(Compared { partition, position, compared: rows, live: format!("{live:016x}"), next: format!("{next:016x}") })
+    let hex = |digest| Some(format!("{digest:016x}"));
+    Ok(Compared { partition, position, compared: rows, live: hex(live), next: hex(next) })
 }
 
 /// What is compared, and what came of it so far.

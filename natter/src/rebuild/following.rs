@@ -1,5 +1,6 @@
 //! The next generation follows the log: by the runner and the projector that keep the live one, without their leases.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,8 +44,15 @@ pub struct Progress {
 struct Seen {
     records: AtomicU64,
     batches: AtomicU64,
-    /// By partition.
-    reached: Vec<AtomicU64>,
+    reached: BTreeMap<u16, AtomicU64>,
+}
+
+impl Seen {
+    fn reaches(&self, partition: u16, sequence: u64) {
+        if let Some(reached) = self.reached.get(&partition) {
+            reached.store(sequence, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A projector that is watched, and held to a rate.
@@ -102,7 +110,7 @@ impl<P: Projector> Projector for Watched<P> {
 
     async fn watermark(&self, partition: u16) -> Result<Watermark, ViewError> {
         let found = self.projector.watermark(partition).await?;
-        self.seen.reached[usize::from(partition)].store(found.sequence, Ordering::Relaxed);
+        self.seen.reaches(partition, found.sequence);
         Ok(found)
     }
 
@@ -113,34 +121,40 @@ impl<P: Projector> Projector for Watched<P> {
             throttle.wait(records).await;
         }
         let standing = self.projector.apply(steps).await?;
-        self.seen.reached[usize::from(partition)].store(standing.sequence, Ordering::Relaxed);
+        self.seen.reaches(partition, standing.sequence);
         self.seen.records.fetch_add(records, Ordering::Relaxed);
         self.seen.batches.fetch_add(batches.len() as u64, Ordering::Relaxed);
         Ok(standing)
     }
 }
 
-/// A generation that follows the log, in all partitions, until this is dropped.
+/// A generation that follows the log until this is dropped.
 pub(super) struct Following {
     log: Log,
     seen: Arc<Seen>,
-    until: CancellationToken,
+    until: BTreeMap<u16, CancellationToken>,
     workers: JoinSet<(u16, Result<(), ViewError>)>,
     began: Instant,
 }
 
 impl Following {
-    pub(super) fn start(log: &Log, projector: impl Projector, throttle: Option<NonZeroU64>) -> Self {
+    pub(super) fn start(
+        log: &Log,
+        partitions: &[u16],
+        projector: impl Projector,
+        throttle: Option<NonZeroU64>,
+    ) -> Self {
         let count = || AtomicU64::new(0);
-        let reached = (0..log.partitions()).map(|_| count()).collect();
+        let reached = partitions.iter().map(|partition| (*partition, count())).collect();
         let seen = Arc::new(Seen { records: count(), batches: count(), reached });
         let began = Instant::now();
         let throttle = throttle.map(|records_per_second| Throttle { records_per_second, free_at: Mutex::new(began) });
         let watched = Watched { projector, seen: Arc::clone(&seen), throttle };
         let runner = Arc::new(Runner::new(log.clone(), watched, SystemClock::shared()));
-        let (until, mut workers) = (CancellationToken::new(), JoinSet::new());
-        for partition in 0..log.partitions() {
-            let (runner, until) = (Arc::clone(&runner), until.clone());
+        let until: BTreeMap<_, _> = partitions.iter().map(|partition| (*partition, CancellationToken::new())).collect();
+        let mut workers = JoinSet::new();
+        for (partition, until) in &until {
+            let (partition, runner, until) = (*partition, Arc::clone(&runner), until.clone());
             workers.spawn(async move { (partition, runner.run_partition(partition, &until).await) });
         }
         Self { log: log.clone(), seen, until, workers, began }
@@ -159,7 +173,7 @@ impl Following {
             tell(&self.progress(&ends));
             let is_there = |(reached, end): (&AtomicU64, &u64)| reached.load(Ordering::Relaxed) >= *end;
             let is_late = looked.elapsed() > KEEPS_UP_WITHIN;
-            if self.seen.reached.iter().zip(&ends).all(is_there) && !is_late {
+            if self.seen.reached.values().zip(&ends).all(is_there) && !is_late {
                 return Ok(());
             }
             if is_late {
@@ -183,15 +197,15 @@ impl Following {
 
     async fn ends(&self) -> anyhow::Result<Vec<u64>> {
         let mut ends = Vec::with_capacity(self.seen.reached.len());
-        for partition in 0..self.log.partitions() {
-            ends.push(self.log.bounds(&outcome_stream(partition)).await.context("cannot see the log's end")?.last);
+        for partition in self.seen.reached.keys() {
+            ends.push(self.log.bounds(&outcome_stream(*partition)).await.context("cannot see the log's end")?.last);
         }
         Ok(ends)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     fn progress(&self, ends: &[u64]) -> Progress {
-        let batches: u64 = self.seen.reached.iter().map(|reached| reached.load(Ordering::Relaxed)).sum();
+        let batches: u64 = self.seen.reached.values().map(|reached| reached.load(Ordering::Relaxed)).sum();
         let batches_total = ends.iter().sum::<u64>().max(batches);
         let (applied, seconds) = (self.seen.batches.load(Ordering::Relaxed), self.began.elapsed().as_secs_f64());
         let seconds_left = (applied > 0).then(|| (batches_total - batches) as f64 * seconds / applied as f64);
@@ -209,9 +223,16 @@ impl Following {
         self.seen.records.load(Ordering::Relaxed)
     }
 
+    /// A partition needs to be followed no further.
+    pub(super) fn end(&self, partition: u16) {
+        if let Some(until) = self.until.get(&partition) {
+            until.cancel();
+        }
+    }
+
     /// Lets the steps under way end.
     pub(super) async fn stop(mut self) {
-        self.until.cancel();
+        self.until.values().for_each(CancellationToken::cancel);
         while self.workers.join_next().await.is_some() {}
     }
 }

@@ -11,6 +11,7 @@ mod args;
 mod clickhouse;
 mod compare;
 mod following;
+mod redis;
 mod report;
 mod shown;
 
@@ -34,27 +35,26 @@ const LEASE_WITHIN: Duration = Duration::from_secs(6);
 /// A view that can be rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
+    /// The Redis views.
+    Redis,
     /// The history.
     ClickHouse,
 }
 
 impl View {
     /// The views that are wanted.
-    ///
-    /// # Errors
-    /// One of them cannot be rebuilt beside the live one.
-    pub fn of(wanted: Wanted) -> anyhow::Result<Vec<Self>> {
+    pub fn of(wanted: Wanted) -> Vec<Self> {
         match wanted {
-            Wanted::Clickhouse => Ok(vec![Self::ClickHouse]),
-            Wanted::Redis | Wanted::All => bail!(
-                "the Redis views cannot be built beside the live ones yet; empty that Redis and the projectors fill it from the log, or name clickhouse"
-            ),
+            Wanted::Redis => vec![Self::Redis],
+            Wanted::Clickhouse => vec![Self::ClickHouse],
+            Wanted::All => vec![Self::Redis, Self::ClickHouse],
         }
     }
 
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Redis => "redis",
             Self::ClickHouse => "clickhouse",
         }
     }
@@ -74,6 +74,7 @@ pub async fn rebuild(
     let lease = alone(&log, view).await?;
     let working = async {
         match view {
+            View::Redis => redis::rebuild(config, &log, options, tell).await,
             View::ClickHouse => clickhouse::rebuild(config, &log, options, tell).await,
         }
     };
@@ -84,11 +85,12 @@ pub async fn rebuild(
 ///
 /// # Errors
 /// As [`rebuild`].
-pub async fn drop_old(config: &Config, view: View) -> anyhow::Result<Option<u32>> {
+pub async fn drop_old(config: &Config, view: View) -> anyhow::Result<Option<u64>> {
     let log = connect::log(config, "rebuild").await?;
     let lease = alone(&log, view).await?;
     let working = async {
         match view {
+            View::Redis => redis::drop_old(config, log.partitions()).await,
             View::ClickHouse => clickhouse::drop_old(config).await,
         }
     };
@@ -99,11 +101,12 @@ pub async fn drop_old(config: &Config, view: View) -> anyhow::Result<Option<u32>
 ///
 /// # Errors
 /// As [`rebuild`].
-pub async fn discard(config: &Config, view: View) -> anyhow::Result<Option<u32>> {
+pub async fn discard(config: &Config, view: View) -> anyhow::Result<Option<u64>> {
     let log = connect::log(config, "rebuild").await?;
     let lease = alone(&log, view).await?;
     let working = async {
         match view {
+            View::Redis => redis::discard(config, log.partitions()).await,
             View::ClickHouse => clickhouse::discard(config).await,
         }
     };

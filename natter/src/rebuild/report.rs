@@ -13,10 +13,12 @@ pub struct Compared {
     pub position: u64,
     /// Rows or keys compared.
     pub compared: u64,
-    /// The live generation's digest, whatever the order, as hex.
-    pub live: String,
+    /// The live generation's digest, whatever the order, as hex; of Redis there is none, each is compared with the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<String>,
     /// The new one's.
-    pub next: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A key that is not the same in both generations.
@@ -38,9 +40,9 @@ pub struct Report {
     /// Whether readers and projectors were switched to the new generation.
     pub switched: bool,
     /// The new generation.
-    pub generation: u32,
+    pub generation: u64,
     /// The one that was live at the begin; kept after a switch.
-    pub live: u32,
+    pub live: u64,
     /// Outcomes that this run applied; one that was killed before it may have applied the others.
     pub records: u64,
     /// How long it applied until it was at the log's end.
@@ -55,6 +57,12 @@ pub struct Report {
     pub differences_total: u64,
     /// The first of them.
     pub differences: Vec<Difference>,
+}
+
+/// Records a second, for people.
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+pub(super) fn rate(records: u64, seconds: f64) -> f64 {
+    records as f64 / seconds.max(0.001)
 }
 
 /// Differences as they are found: the first are kept, all are counted.
@@ -86,11 +94,12 @@ impl fmt::Display for Report {
             "{view}: generation {generation} built beside {live}: {records} records in {build_seconds:.1} s ({records_per_second:.0}/s)"
         )?;
         for Compared { partition, position, compared, live, next } in &self.partitions {
-            let sign = if live == next { "=" } else { "≠" };
-            writeln!(
-                formatter,
-                "partition {partition} at {partition}:{position}: {compared} compared, digests {live} {sign} {next}"
-            )?;
+            write!(formatter, "partition {partition} at {partition}:{position}: {compared} compared")?;
+            match (live, next) {
+                (Some(live), Some(next)) if live == next => writeln!(formatter, ", both have the digest {live}")?,
+                (Some(live), Some(next)) => writeln!(formatter, ", digests {live} and {next}")?,
+                _ => writeln!(formatter)?,
+            }
         }
         for Difference { partition, key, detail } in &self.differences {
             writeln!(formatter, "partition {partition}: {key}: {detail}")?;

@@ -28,6 +28,7 @@ mod process;
 mod processing;
 mod raw_http;
 mod raw_socket;
+mod rebuild;
 mod roles;
 mod servers;
 mod shown;

@@ -1,8 +1,9 @@
 -- Advances all Redis views of one partition by one step: check first, then write, the watermark last.
 --
--- KEYS[1]  {p}:watermark
+-- KEYS[1]  {p}:watermark, or {p}:next of the views that are built beside the live ones
 -- ARGV     log id, sequence that must stand there ('0': none), sequence after the step, messages kept, slack,
---          refs kept, log time (ms) within which refs are recent, then operations: name, key, count, count items
+--          refs kept, log time (ms) within which refs are recent, version of the fold, then operations: name, key, count,
+--          count items
 -- Answer   {log id, sequence, 1 where the step was applied, else 0}
 local function standing(applied)
   local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence')
@@ -14,7 +15,13 @@ if (mark[1] and mark[1] ~= ARGV[1]) or (mark[2] or '0') ~= ARGV[2] then
   return standing(0)
 end
 
-local prefix = string.sub(KEYS[1], 1, -10) .. (mark[3] or '0') .. ':'
+-- Views that are built beside the live ones and have gone meanwhile: nothing is written in the place of others.
+local is_live = string.match(KEYS[1], ':watermark$')
+if not is_live and not mark[3] then
+  return standing(0)
+end
+
+local prefix = string.match(KEYS[1], '^{%d+}:') .. (mark[3] or '0') .. ':'
 local messages_kept, messages_slack = tonumber(ARGV[4]), tonumber(ARGV[5])
 local refs_kept, refs_recent_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 
@@ -33,6 +40,9 @@ end
 -- A script that fails half-way is not rolled back: a step that began and did not end may have left anything behind.
 local is_half_written = mark[4] and mark[4] ~= mark[2]
 redis.call('HSET', KEYS[1], 'begun', ARGV[3])
+if not mark[1] then
+  redis.call('HSET', KEYS[1], 'fold', ARGV[8])
+end
 
 -- Items begin with a number that rises (8 bytes): those that lie there already are not appended again.
 local function append(key, first, last)
@@ -114,7 +124,7 @@ function apply.ref(_, first, last)
   end
 end
 
-local at = 8
+local at = 9
 while ARGV[at] do
   local count = tonumber(ARGV[at + 2])
   apply[ARGV[at]](prefix .. ARGV[at + 1], at + 3, at + 2 + count)

@@ -1,6 +1,7 @@
 //! The projector of the Redis views.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use natter_nats::LogId;
@@ -8,11 +9,13 @@ use natter_schemas::event::placed;
 use natter_schemas::limits::{HOT_MESSAGES, REFS_KEPT, REFS_RECENT_MS};
 
 use super::connection::{Args, Redis, Script};
-use super::fold::Step;
+use super::fold::{FOLD_VERSION, Step};
+use super::generations::{Filled, generations};
 use super::messages::SLACK;
-use super::query::{Query, answered, watermark_key};
+use super::query::{Query, answered};
 use crate::error::ViewError;
 use crate::runner::{Projector, StepSize, Steps};
+use crate::telemetry::GenerationTelemetry;
 use crate::watermark::Watermark;
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
@@ -24,13 +27,35 @@ const STEP_BYTES_MAX: usize = 1024 * 1024;
 const PACE: Duration = Duration::from_millis(20);
 
 /// Advances all Redis views of a partition.
-#[derive(Debug, Clone)]
-pub struct RedisProjector(Redis);
+#[derive(Clone)]
+pub struct RedisProjector {
+    redis: Redis,
+    /// The generation of each partition that it came to last.
+    met: Arc<Mutex<HashMap<u16, u64>>>,
+    telemetry: Arc<GenerationTelemetry>,
+}
 
 impl RedisProjector {
-    /// Writes to this Redis.
-    pub const fn new(redis: Redis) -> Self {
-        Self(redis)
+    /// Writes to this Redis: to its live views, or to those beside them.
+    pub fn new(redis: Redis) -> Self {
+        Self { redis, met: Arc::default(), telemetry: Arc::new(GenerationTelemetry::new("redis")) }
+    }
+
+    /// Says so where views that this projector comes to were filled by another fold than its own.
+    fn meet(&self, partition: u16, Filled { generation, fold }: Filled, is_begun: bool) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if met.insert(partition, generation) == Some(generation) {
+            return;
+        }
+        let is_outdated = is_begun && fold != FOLD_VERSION;
+        self.telemetry.meets(generation, is_outdated);
+        if is_outdated {
+            tracing::error!(
+                partition,
+                generation,
+                "the redis views were filled by version {fold} of their code, this binary has {FOLD_VERSION}: build them anew with `natter rebuild redis`"
+            );
+        }
     }
 }
 
@@ -58,7 +83,15 @@ impl Projector for RedisProjector {
     }
 
     async fn watermark(&self, partition: u16) -> Result<Watermark, ViewError> {
-        watermark(&self.0, partition).await
+        let found = generations(&self.redis, partition).await?;
+        match found.own {
+            Some(own) => self.meet(partition, own, found.watermark.log.is_some()),
+            None => {
+                let gone = format!("the views that were built beside those of partition {partition} are gone");
+                return Err(ViewError::Mismatch(format!("{gone}: run `natter rebuild redis` again")));
+            }
+        }
+        Ok(found.watermark)
     }
 
     async fn apply(&self, steps: Steps<'_>) -> Result<Watermark, ViewError> {
@@ -75,7 +108,7 @@ impl Projector for RedisProjector {
             tokio::task::yield_now().await;
         }
         let args = arguments(steps.log, steps.after, last.sequence, step);
-        let (watermark, _) = answered(self.0.call(&SCRIPT, &watermark_key(steps.partition), &args).await?)?;
+        let (watermark, _) = answered(self.redis.call(&SCRIPT, &self.redis.mark(steps.partition), &args).await?)?;
         Ok(watermark)
     }
 }
@@ -97,6 +130,7 @@ fn arguments(log: &LogId, after: u64, last: u64, step: Step) -> Args {
     args.number(SLACK);
     args.number(REFS_KEPT);
     args.number(REFS_RECENT_MS);
+    args.number(FOLD_VERSION);
     for operation in step.operations() {
         operation.encode(&mut args);
     }

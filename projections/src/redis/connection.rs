@@ -16,9 +16,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Scripts use commands of 6.2 and none above.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
-/// A Redis that was checked to be usable: 6.2 or newer, never evicting. Cheap to clone; reconnects by itself.
+/// A Redis that was checked to be usable: 6.2 or newer, never evicting. Cheap to clone; reconnects by itself. It is of the
+/// live views, or of those that are built beside them.
 #[derive(Clone)]
-pub struct Redis(Link);
+pub struct Redis {
+    link: Link,
+    of: Of,
+}
+
+/// Which generation of the views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Live,
+    Next,
+}
 
 #[derive(Clone)]
 enum Link {
@@ -33,15 +44,29 @@ impl Redis {
     /// [`ViewError::Transient`]: no answer. [`ViewError::Mismatch`]: an impossible URL, or a server that must not be used.
     pub async fn connect(url: &str) -> Result<Self, ViewError> {
         let single = connect_single(url).await?;
-        let redis = Self(Link::Single(single));
+        let redis = Self { link: Link::Single(single), of: Of::Live };
         let info = redis.info().await?;
         info.check()?;
         if !info.cluster {
             return Ok(redis);
         }
-        let cluster = Self(Link::Cluster(connect_cluster(url).await?));
+        let cluster = Self { link: Link::Cluster(connect_cluster(url).await?), of: Of::Live };
         cluster.info().await?.check()?;
         Ok(cluster)
+    }
+
+    /// The same server, for the views that are built beside the live ones: what is read and written by it is theirs.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { of: Of::Next, ..self.clone() }
+    }
+
+    /// Where a partition's watermark lies, with the generation of these views. All its keys carry the same hash tag.
+    pub(crate) fn mark(&self, partition: u16) -> String {
+        match self.of {
+            Of::Live => live_mark(partition),
+            Of::Next => next_mark(partition),
+        }
     }
 
     /// Whether it answers.
@@ -76,7 +101,7 @@ impl Redis {
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        match &self.0 {
+        match &self.link {
             Link::Single(connection) => command.query_async(&mut connection.clone()).await,
             Link::Cluster(connection) => command.query_async(&mut connection.clone()).await,
         }
@@ -90,7 +115,7 @@ impl Redis {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.0 {
+        let kind = match &self.link {
             Link::Single(_) => "single",
             Link::Cluster(_) => "cluster",
         };
@@ -128,6 +153,21 @@ fn script_command(verb: &str, script: &str, key: &str, args: &Args) -> Cmd {
         command.arg(arg);
     }
     command
+}
+
+/// The mark of a partition's live views.
+pub(crate) fn live_mark(partition: u16) -> String {
+    format!("{{{partition}}}:watermark")
+}
+
+/// The mark of the views that are built beside them.
+pub(crate) fn next_mark(partition: u16) -> String {
+    format!("{{{partition}}}:next")
+}
+
+/// What says which views were live before.
+pub(crate) fn old_mark(partition: u16) -> String {
+    format!("{{{partition}}}:old")
 }
 
 /// A Lua script with the hash by which a server knows it.

@@ -7,6 +7,10 @@ use super::operation::Operation;
 use super::{addresses, conversations, inbox, lines, members, messages, policies, refs, users};
 use crate::facts::{Change, Fact, FactKey, changes};
 
+/// Raised with every change of what the views hold of an outcome. A generation remembers the version that filled it, and one
+/// of another version is to be built anew (`natter rebuild redis`).
+pub const FOLD_VERSION: u32 = 1;
+
 /// What some successive outcomes of one partition change, folded: one operation per key, however many they are.
 /// Folding an outcome twice is folding it once.
 #[derive(Debug, Default)]

@@ -1,11 +1,11 @@
 -- A user's conversations in one partition: newest activity first, a page of them in full.
 --
--- KEYS[1]  {p}:watermark
+-- KEYS[1]  {p}:watermark, or {p}:next of the views that are built beside the live ones
 -- ARGV     user's key, user, limit, active at and conversation after which the page begins ('': from the newest),
 --          fields of a conversation
 -- Answer   {log id, sequence, conversations in all, conversation, fields, last message, entry in the members, cursor, ...}
 local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation')
-local prefix = string.sub(KEYS[1], 1, -10) .. (mark[3] or '0') .. ':'
+local prefix = string.match(KEYS[1], '^{%d+}:') .. (mark[3] or '0') .. ':'
 local user, limit = ARGV[2], tonumber(ARGV[3])
 
 -- Ids are compared as texts, since Lua's numbers hold 53 bits only; none begins with a zero.

@@ -15,7 +15,7 @@ use natter_schemas::wire::reads::{Conversation, Message};
 use super::connection::{Args, Redis, Script};
 use super::members::{self, Membership};
 use super::operation::Operation;
-use super::query::{Answers, Query, answered, number, watermark_key};
+use super::query::{Answers, Query, answered, number};
 use super::{conversations, messages};
 use crate::error::ViewError;
 use crate::watermark::Watermark;
@@ -143,7 +143,7 @@ pub async fn page(
     for field in conversations::FIELDS {
         args.push(field);
     }
-    let (watermark, mut answers) = answered(redis.call(&SCRIPT, &watermark_key(partition), &args).await?)?;
+    let (watermark, mut answers) = answered(redis.call(&SCRIPT, &redis.mark(partition), &args).await?)?;
     let total = usize::try_from(answers.number()?.unwrap_or(0)).unwrap_or(usize::MAX);
     let mut conversations = Vec::new();
     while answers.len() > 0 {

@@ -1,10 +1,10 @@
 -- Reads any number of keys of one partition and its watermark, all at the same moment.
 --
--- KEYS[1]  {p}:watermark
+-- KEYS[1]  {p}:watermark, or {p}:next of the views that are built beside the live ones
 -- ARGV     questions: name, key, count, count arguments
 -- Answer   {log id, sequence, answer, answer, ...}
 local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation')
-local prefix = string.sub(KEYS[1], 1, -10) .. (mark[3] or '0') .. ':'
+local prefix = string.match(KEYS[1], '^{%d+}:') .. (mark[3] or '0') .. ':'
 local answers = {mark[1] or '', mark[2] or '0'}
 
 local ask = {}

@@ -14,11 +14,6 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("que
 /// Fields asked of one hash in one question; Lua's stack holds some 8,000 values.
 pub(crate) const FIELDS_MAX: usize = 4000;
 
-/// Where a partition's watermark lies, with the generation of its live views. All its keys carry the same hash tag.
-pub(crate) fn watermark_key(partition: u16) -> String {
-    format!("{{{partition}}}:watermark")
-}
-
 /// Questions in the making. Keys are without their prefix, which the script adds.
 #[derive(Debug, Default)]
 pub(crate) struct Query {
@@ -82,13 +77,13 @@ impl Query {
     /// # Errors
     /// [`ViewError::Transient`] or [`ViewError::Corrupt`].
     pub(crate) async fn ask(self, redis: &Redis, partition: u16) -> Result<(Watermark, Answers), ViewError> {
-        answered(redis.call(&SCRIPT, &watermark_key(partition), &self.args).await?)
+        answered(redis.call(&SCRIPT, &redis.mark(partition), &self.args).await?)
     }
 }
 
 /// What a script answered: the watermark first, then what was asked.
 pub(crate) fn answered(answer: Value) -> Result<(Watermark, Answers), ViewError> {
-    let mut answers = Answers(array(answer)?.into_iter());
+    let mut answers = Answers::of(answer)?;
     let log = answers.text()?.unwrap_or_default();
     let sequence = answers.number()?.unwrap_or(0);
     let log: Option<LogId> = match log.as_str() {
@@ -102,6 +97,11 @@ pub(crate) fn answered(answer: Value) -> Result<(Watermark, Answers), ViewError>
 pub(crate) struct Answers(std::vec::IntoIter<Value>);
 
 impl Answers {
+    /// A script's answers.
+    pub(crate) fn of(answer: Value) -> Result<Self, ViewError> {
+        Ok(Self(array(answer)?.into_iter()))
+    }
+
     /// The next as bytes, or nil.
     pub(crate) fn bytes(&mut self) -> Result<Option<Vec<u8>>, ViewError> {
         bytes(self.value()?)
@@ -123,7 +123,7 @@ impl Answers {
 
     /// The next as answers of their own.
     pub(crate) fn many(&mut self) -> Result<Self, ViewError> {
-        Ok(Self(array(self.value()?)?.into_iter()))
+        Self::of(self.value()?)
     }
 
     /// How many are left.

@@ -1,6 +1,6 @@
 -- Reads keys of the live views of one partition as they lie there, and the watermark, all at the same moment.
 --
--- KEYS[1]  {p}:watermark
+-- KEYS[1]  {p}:watermark, or {p}:next of the views that are built beside the live ones
 -- ARGV     'scan', cursor                 whatever keys come next
 --          'keys', key, key, ...          these keys
 --          'page', key, cursor            one key, from where its last page ended
@@ -8,7 +8,7 @@
 local KEYS_A_SCAN, ITEMS_A_PAGE = 200, 1000
 
 local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation')
-local prefix = string.sub(KEYS[1], 1, -10) .. (mark[3] or '0') .. ':'
+local prefix = string.match(KEYS[1], '^{%d+}:') .. (mark[3] or '0') .. ':'
 local answers = {mark[1] or '', mark[2] or '0', '0'}
 
 local SCANS = {hash = 'HSCAN', set = 'SSCAN', zset = 'ZSCAN'}

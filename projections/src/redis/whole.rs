@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use super::connection::{Args, Redis, Script};
-use super::query::{Answers, answered, watermark_key};
+use super::query::{Answers, answered};
 use crate::error::ViewError;
 use crate::watermark::Watermark;
 
@@ -80,7 +80,7 @@ async fn ask<'a>(
     for one in of {
         args.push(one);
     }
-    let (watermark, mut answers) = answered(redis.call(&SCRIPT, &watermark_key(partition), &args).await?)?;
+    let (watermark, mut answers) = answered(redis.call(&SCRIPT, &redis.mark(partition), &args).await?)?;
     let next = answers.text()?.unwrap_or_default();
     let mut pages = Vec::with_capacity(answers.len() / 4);
     while answers.len() > 0 {

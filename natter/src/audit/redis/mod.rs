@@ -24,7 +24,7 @@ const KEYS_AT_ONCE: usize = 100;
 const TRIES_MAX: usize = 5;
 
 /// The Redis views of a partition, and what they must hold.
-pub(super) struct RedisSide {
+pub(crate) struct RedisSide {
     redis: Redis,
     partition: u16,
     pub(super) mirror: Mirror,
@@ -55,18 +55,18 @@ struct Seen {
 struct FellBack;
 
 impl RedisSide {
-    pub(super) fn new(log: &Log, partition: u16, redis: Redis, kept_max: usize) -> Self {
+    pub(crate) fn new(log: &Log, partition: u16, redis: Redis, kept_max: usize) -> Self {
         let (mirror, forward) = (Mirror::default(), Forward::new(log, partition));
         Self { redis, partition, mirror, forward, kept_max }
     }
 
     /// How far the views claim to be.
-    pub(super) async fn watermark(&self) -> anyhow::Result<Watermark> {
+    pub(crate) async fn watermark(&self) -> anyhow::Result<Watermark> {
         watermark(&self.redis, self.partition).await.context("cannot read the watermark of redis")
     }
 
     /// Compares all keys, or those that changed since the last look.
-    pub(super) async fn compare(
+    pub(crate) async fn compare(
         &mut self,
         claimed: &Watermark,
         last: u64,
