@@ -21,7 +21,7 @@ pub fn answer(question: usize, data: &Data) -> Option<Vec<Value>> {
             .map(|(day, messages)| json!({ "day": day, "messages": messages.len() }))
             .collect(),
         2 => most_active(data),
-        3 => vec![most(by(data, |message| message.at_ms / HOUR % 24), |hour| ("hour", json!(hour)))],
+        3 => vec![most(&by(data, |message| message.at_ms / HOUR % 24), |hour| ("hour", json!(hour)))],
         5 => by(data, |message| format!("{}-01", &rfc3339(message.at_ms)[..7]))
             .into_iter()
             .map(|(month, messages)| json!({ "month": month, "people": people(&messages), "messages": messages.len() }))
@@ -46,7 +46,7 @@ pub fn answer(question: usize, data: &Data) -> Option<Vec<Value>> {
         17 => vec![lengths(data)],
         18 => {
             let minutes = by(data, |message| rfc3339(message.at_ms)[..16].replace('T', " ") + ":00");
-            vec![most(minutes, |minute| ("minute", json!(minute)))]
+            vec![most(&minutes, |minute| ("minute", json!(minute)))]
         }
         19 => vec![parts(data)],
         _ => return None,
@@ -66,7 +66,7 @@ fn people(messages: &[&Message]) -> usize {
 }
 
 /// The largest group, of equal ones the first.
-fn most<K: Ord>(groups: BTreeMap<K, Vec<&Message>>, name: impl Fn(&K) -> (&'static str, Value)) -> Value {
+fn most<K: Ord>(groups: &BTreeMap<K, Vec<&Message>>, name: impl Fn(&K) -> (&'static str, Value)) -> Value {
     let (key, messages) = groups.iter().min_by_key(|(key, messages)| (Reverse(messages.len()), *key)).unwrap();
     let (column, value) = name(key);
     json!({ column: value, "messages": messages.len() })
