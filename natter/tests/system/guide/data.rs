@@ -78,7 +78,7 @@ impl Data {
 
     /// Rows by table, as lines of JSON.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
-        let lines = |rows: Vec<Value>| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+        let lines = |rows: Vec<Value>| rows.iter().map(|row| format!("{row}\n")).collect::<Vec<_>>().concat();
         let messages = self.messages.iter().map(|message| {
             let Message { room, seq, sender, at_ms, text, masked } = message;
             let at = time(*at_ms);
