@@ -193,19 +193,25 @@ mod tests {
     use natter_schemas::id::IdState;
 
     use super::*;
+    use crate::clickhouse::ClickHouseConfig;
+
+    fn nowhere() -> ClickHouse {
+        let (url, user) = ("http://127.0.0.1:1".to_owned(), String::new());
+        ClickHouse::new(&ClickHouseConfig { url, password: user.clone(), database: "natter".to_owned(), user })
+    }
 
     /// An outcome batch without outcomes, with so many behind it.
     fn group(partition: u16, behind: u64) -> Group {
         let payload = OutcomeBatchWriter::default().finish(1, Vec::new(), IdState::default(), Vec::new()).into();
         let batches = vec![Stored { sequence: 1, stored_ms: 0, lease: None, records: None, behind, payload }];
         let note = WatermarkRow { partition, log_last: 1 + behind, applied: 1, checked: 0, log: "l".to_owned() };
-        Group { batches, note, done: oneshot::channel().0 }
+        Group { into: nowhere(), batches, note, done: oneshot::channel().0 }
     }
 
     #[tokio::test]
     async fn one_that_is_far_behind_does_not_wait_for_the_interval() {
-        let (log, mut gathered): (LogId, _) =
-            ("0123456789abcdef0123456789abcdef".parse().unwrap(), Gathered::default());
+        let log: LogId = "0123456789abcdef0123456789abcdef".parse().unwrap();
+        let mut gathered = Gathered { into: nowhere(), rows: Rows::default(), behind: 0, waiting: Vec::new() };
         gathered.take(&log, group(0, BEHIND_ENOUGH - 1)).await;
         assert!(!gathered.is_enough());
         gathered.take(&log, group(1, BEHIND_ENOUGH)).await;

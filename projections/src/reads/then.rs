@@ -76,7 +76,7 @@ impl Reads {
             then.fold(&frame);
         }
         for progress in history.progress(id, in_history).await.map_err(failed)? {
-            then.come_to(progress);
+            then.come_to(&progress);
         }
         if position.sequence > complete {
             let above = self.tails.above(partition, id, complete, position.sequence).await?;
@@ -144,7 +144,7 @@ impl Then {
         }
     }
 
-    fn come_to(&mut self, progress: Progress) {
+    fn come_to(&mut self, progress: &Progress) {
         self.last_seq = self.last_seq.max(progress.sent_seq);
         self.members.read(&progress.user, progress.read_seq);
     }
