@@ -104,6 +104,43 @@ impl<P: Projector> Runner<P> {
         self.stopped.subscribe()
     }
 
+    /// Looks whether the view of every partition can go on, before anybody works on it.
+    ///
+    /// # Errors
+    /// Of the first one that cannot: as [`Runner::run_partition`]. [`ViewError::Transient`]: nobody knows.
+    pub async fn examine(&self) -> Result<(), ViewError> {
+        for partition in 0..self.log.partitions() {
+            self.check(partition, &self.projector.watermark(partition).await?).await?;
+        }
+        Ok(())
+    }
+
+    /// Invariant 6: a watermark of another log, or above the log's end, is none.
+    async fn check(&self, partition: u16, standing: &Watermark) -> Result<(), ViewError> {
+        let (log, stream) = (&self.log, &outcome_stream(partition));
+        let (view, mend) = (self.projector.view(), self.projector.mend(partition));
+        if !standing.is_of(log.id()) {
+            let id = log.id();
+            return Err(ViewError::Mismatch(format!(
+                "the {view} view of partition {partition} stands at {standing}, but this is log {id}: {mend}"
+            )));
+        }
+        let bounds = log.bounds(stream).await?;
+        if standing.sequence > bounds.last {
+            let last = bounds.last;
+            return Err(ViewError::Mismatch(format!(
+                "the {view} view of partition {partition} stands at {standing}, but {stream} ends at {last}: {mend}"
+            )));
+        }
+        if standing.sequence + 1 < bounds.first {
+            let first = bounds.first;
+            return Err(ViewError::Corrupt(format!(
+                "the {view} view of partition {partition} stands at {standing}, but {stream} begins at {first}: what lies between was trimmed unread"
+            )));
+        }
+        Ok(())
+    }
+
     /// Keeps the view of this process's share of the partitions, by leases, until `shutdown`. A partition that cannot go on
     /// stops with an error in the log and in [`Runner::stopped`]; the others go on.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -223,7 +260,7 @@ impl<P: Projector> Worker<'_, P> {
     async fn follow(&self, known: &mut Option<Watermark>) -> Result<Followed, ViewError> {
         let projector = &*self.runner.projector;
         let mut at = projector.watermark(self.partition).await?;
-        self.check(&at).await?;
+        self.runner.check(self.partition, &at).await?;
         let mut reader = PacedReader::open(&self.runner.log, &self.stream, at.sequence + 1, projector.pace()).await?;
         loop {
             *known = Some(at.clone());
@@ -262,32 +299,6 @@ impl<P: Projector> Worker<'_, P> {
             self.telemetry.applied(step, started.elapsed(), self.runner.clock.now_ms());
             (after, batches) = (last.sequence, rest);
         }
-    }
-
-    /// Invariant 6: a watermark of another log, or above the log's end, is none.
-    async fn check(&self, standing: &Watermark) -> Result<(), ViewError> {
-        let (log, partition, stream) = (&self.runner.log, self.partition, &self.stream);
-        let (view, mend) = (self.runner.projector.view(), self.runner.projector.mend(partition));
-        if !standing.is_of(log.id()) {
-            let id = log.id();
-            return Err(ViewError::Mismatch(format!(
-                "the {view} view of partition {partition} stands at {standing}, but this is log {id}: {mend}"
-            )));
-        }
-        let bounds = log.bounds(stream).await?;
-        if standing.sequence > bounds.last {
-            let last = bounds.last;
-            return Err(ViewError::Mismatch(format!(
-                "the {view} view of partition {partition} stands at {standing}, but {stream} ends at {last}: {mend}"
-            )));
-        }
-        if standing.sequence + 1 < bounds.first {
-            let first = bounds.first;
-            return Err(ViewError::Corrupt(format!(
-                "the {view} view of partition {partition} stands at {standing}, but {stream} begins at {first}: what lies between was trimmed unread"
-            )));
-        }
-        Ok(())
     }
 
     fn own(&self, sequence: u64) -> Watermark {

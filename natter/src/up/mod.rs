@@ -4,6 +4,7 @@ mod table;
 pub mod wanted;
 mod work;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,9 +15,12 @@ use futures_util::future::{select_all, try_join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
 use natter_gateway::Readiness;
 use natter_nats::backoff::until_there;
+use natter_nats::clock::SystemClock;
 use natter_nats::server::ServerRole;
 use natter_nats::{LogError, StreamBytes, role};
 use natter_projections::error::ViewError;
+use natter_projections::redis::RedisProjector;
+use natter_projections::runner::Runner;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -125,11 +129,14 @@ impl System {
     ) -> anyhow::Result<Work> {
         try_join_all(Backend::ALL.map(|backend| self.backend_ready(backend))).await?;
         let config = self.effective_config()?;
-        setup(&config).await?;
+        setup(&config).await.map_err(|error| match error.downcast_ref::<ViewError>() {
+            Some(_) => self.cannot_go_on(&error),
+            None => error,
+        })?;
         self.try_objects(&config)?;
         let (mut work, dependencies) = Box::pin(self.start_roles(&config, listener)).await?;
         tokio::select! {
-            ready = wait_until_ready(&dependencies, self.backends.folder().path()) => ready?,
+            ready = self.wait_until_ready(&dependencies) => ready?,
             error = work.broken() => return Err(error),
         }
         tokio::spawn(private_http::serve(private, metrics, watch::channel(dependencies).1, self.shutdown.clone()));
@@ -168,6 +175,36 @@ impl System {
         let why = timeout(LAST_WORD_MAX, backend.check(self.backends.endpoints())).await.ok().and_then(Result::err);
         let why = why.map_or_else(|| "it does not answer in time".to_owned(), |error| format!("{error:#}"));
         bail!("{backend} cannot be used: {why}; see [{}] in the configuration", wanted::section(backend))
+    }
+
+    async fn wait_until_ready(&self, dependencies: &Dependencies) -> anyhow::Result<()> {
+        let mut say_at = Instant::now() + READY_SLOW;
+        loop {
+            let views = dependencies.work.iter().find(|work| work.name == role::REDIS_PROJECTOR);
+            if let Some(stopped) = views.and_then(readiness::Work::stopped_for_good) {
+                return Err(self.cannot_go_on(stopped));
+            }
+            let away: Vec<_> = dependencies.check().await.into_iter().filter(|one| !one.ready).collect();
+            if away.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > say_at {
+                say_at += READY_SLOW;
+                let reasons: Vec<_> =
+                    away.into_iter().map(|one| format!("{}: {}", one.name, one.detail.unwrap_or_default())).collect();
+                tracing::warn!(reasons = reasons.join("; "), "not ready yet");
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// What to do about Redis views that cannot go on.
+    fn cannot_go_on(&self, stopped: impl Display) -> anyhow::Error {
+        let folder = self.backends.folder().path().join("redis");
+        anyhow::anyhow!(
+            "{stopped:#}\nWhere it says that the views are to be deleted: nothing runs now, so delete {} and start again",
+            folder.display()
+        )
     }
 
     /// The roles at work, each with its own users.
@@ -265,7 +302,7 @@ pub(crate) fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
     Ok(disk.f_blocks * disk.f_frsize / 2)
 }
 
-/// Makes what is missing. The servers answer, though one may be started again just now.
+/// Makes what is missing, and looks whether what is there can go on. The servers answer, though one may be started again just now.
 async fn setup(config: &Config) -> anyhow::Result<()> {
     let deadline = Instant::now() + SETUP_MAX;
     let passes = |error: &anyhow::Error| {
@@ -273,33 +310,17 @@ async fn setup(config: &Config) -> anyhow::Result<()> {
             || error.downcast_ref::<ViewError>().is_some_and(|error| !error.is_transient());
         !for_good && Instant::now() < deadline
     };
-    until_there("the servers to be set up", passes, || roles::setup(config)).await
+    let set_up = || async {
+        roles::setup(config).await?;
+        examine(config).await
+    };
+    until_there("the servers to be set up", passes, set_up).await
 }
 
-async fn wait_until_ready(dependencies: &Dependencies, data: &Path) -> anyhow::Result<()> {
-    let mut say_at = Instant::now() + READY_SLOW;
-    loop {
-        // No waiting helps a view that cannot go on.
-        let views = dependencies.work.iter().find(|work| work.name == role::REDIS_PROJECTOR);
-        if let Some(stopped) = views.and_then(readiness::Work::stopped_for_good) {
-            let folder = data.join("redis");
-            bail!(
-                "{stopped}\nWhere it says that the views are to be deleted: nothing runs now, so delete {} and start again",
-                folder.display()
-            );
-        }
-        let away: Vec<_> = dependencies.check().await.into_iter().filter(|one| !one.ready).collect();
-        if away.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > say_at {
-            say_at += READY_SLOW;
-            let reasons: Vec<_> =
-                away.into_iter().map(|one| format!("{}: {}", one.name, one.detail.unwrap_or_default())).collect();
-            tracing::warn!(reasons = reasons.join("; "), "not ready yet");
-        }
-        sleep(LOOK).await;
-    }
+/// Whether the Redis views can go on: no waiting helps one that cannot.
+async fn examine(config: &Config) -> anyhow::Result<()> {
+    let (log, redis) = (connect::log(config, "up").await?, connect::redis(config).await?);
+    Ok(Runner::new(log, RedisProjector::new(redis), SystemClock::shared()).examine().await?)
 }
 
 /// The gateway's listener and the private one.
