@@ -202,6 +202,9 @@ impl<'text> Reader<'text> {
         let keyword = match self.lexer.advance() {
             Lexed::Token(token) if self.lexer.is(token, "SETTINGS") => token,
             Lexed::Token(token) if token.end == self.text.len() && !self.complete => return Err(Stop::NeedsMore),
+            Lexed::End if !self.complete => return Err(Stop::NeedsMore),
+            // A comment may end in front of them. A quote does not: rows may begin with one that nothing closes.
+            Lexed::Unterminated if !self.complete && !self.is_quote_behind(from) => return Err(Stop::NeedsMore),
             _ => return Ok((b"", from)),
         };
         loop {
@@ -224,6 +227,10 @@ impl<'text> Reader<'text> {
                 }
             }
         }
+    }
+
+    fn is_quote_behind(&self, from: usize) -> bool {
+        matches!(self.text[from..].trim_ascii_start().first(), Some(b'\'' | b'"' | b'`'))
     }
 
     fn parts(&self, head_end: usize, settings: &[u8], format: &str, rows_at: usize) -> Insert {
@@ -286,6 +293,21 @@ mod tests {
             insert("INSERT INTO t FORMAT CSV SETTINGS a = 1, b='x', c = -1.5 \n1,2"),
             parts("INSERT INTO t SETTINGS a = 1, b='x', c = -1.5", "CSV", "1,2")
         );
+    }
+
+    #[test]
+    fn what_may_still_be_settings_is_waited_for() {
+        let early = |text: &str| read_statement(text.as_bytes(), false).is_some();
+        for text in
+            ["INSERT INTO t FORMAT CSV\n\n\n", "INSERT INTO t FORMAT CSV SETT", "INSERT INTO t FORMAT CSV /* so far"]
+        {
+            assert!(!early(text), "{text}");
+        }
+        for text in
+            ["INSERT INTO t FORMAT CSV\n1,2", "INSERT INTO t FORMAT CSV\n'tis,1", "INSERT INTO t FORMAT CSV\n\"a"]
+        {
+            assert!(early(text), "{text}");
+        }
     }
 
     #[test]
