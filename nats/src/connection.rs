@@ -10,6 +10,7 @@ use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, 
 use natter_schemas::limits::PARTITIONS_MAX;
 use tokio::sync::watch;
 
+use crate::archive::Archive;
 use crate::error::LogError;
 use crate::space::FreeSpace;
 use crate::streams::{self, LogId, StreamBytes};
@@ -70,6 +71,7 @@ pub struct Log {
     partitions: u16,
     id: LogId,
     space: Arc<FreeSpace>,
+    archive: Option<Arc<dyn Archive>>,
 }
 
 impl Log {
@@ -98,7 +100,13 @@ impl Log {
 
     fn new(link: Link, config: &LogConfig, id: LogId) -> Self {
         let space = Arc::new(FreeSpace::new(config.partitions));
-        Self { link, partitions: config.partitions, id, space }
+        Self { link, partitions: config.partitions, id, space, archive: None }
+    }
+
+    /// The same log, read through `archive` where its streams were trimmed.
+    #[must_use]
+    pub fn with_archive(self, archive: Arc<dyn Archive>) -> Self {
+        Self { archive: Some(archive), ..self }
     }
 
     /// Partitions of the log.
@@ -133,6 +141,10 @@ impl Log {
 
     pub(crate) const fn link(&self) -> &Link {
         &self.link
+    }
+
+    pub(crate) fn archive(&self) -> Option<&dyn Archive> {
+        self.archive.as_deref()
     }
 
     pub(crate) fn space(&self) -> &FreeSpace {

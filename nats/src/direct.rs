@@ -107,14 +107,21 @@ impl Log {
         }
     }
 
-    /// Up to `count` messages from `from` on, as far as the replica that answers has them and up to 8 MiB. The first may
-    /// come after `from`, and there may be jumps, where messages are missing: the caller checks.
+    /// Up to `count` messages from `from` on, as far as the replica that answers has them and up to 8 MiB; what was trimmed
+    /// comes from the archive. The first may come after `from`, and there may be jumps, where messages are missing: the
+    /// caller checks.
     ///
     /// # Errors
-    /// [`LogError::Transient`].
+    /// [`LogError::Transient`]; [`LogError::Corrupt`]: the archive is not what was put there.
     pub async fn get_batch(&self, stream: &str, from: u64, count: u64) -> Result<Vec<Stored>, LogError> {
         let ask = json!({ "seq": from, "batch": count, "max_bytes": ANSWER_BYTES_MAX });
-        self.get_many(stream, &ask).await
+        let found = self.get_many(stream, &ask).await?;
+        if found.first().is_some_and(|first| first.sequence == from) {
+            return Ok(found);
+        }
+        let mut archived = self.archived(stream, from).await?;
+        archived.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        Ok(if archived.is_empty() { found } else { archived })
     }
 
     /// The last message of each subject that matches one of `subjects`.
@@ -206,7 +213,7 @@ impl Log {
     }
 
     /// The first sequence of `stream` whose message is not `before` what is looked for; `last + 1` where all are. Those that are before it must all stand in
-    /// front of those that are not. Some twenty messages of a million are read.
+    /// front of those that are not. Some twenty messages of a million are read, the trimmed ones from the archive.
     ///
     /// # Errors
     /// [`LogError::Transient`]; [`LogError::Corrupt`]: a message within the bounds is missing; whatever `before` says.
@@ -215,16 +222,16 @@ impl Log {
         stream: &str,
         before: impl Fn(&Stored) -> Result<bool, LogError>,
     ) -> Result<u64, LogError> {
-        let bounds = self.bounds(stream).await?;
+        let bounds = self.whole_bounds(stream).await?;
         let (mut low, mut high) = (bounds.first, bounds.last + 1);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.get_from_leader(stream, middle).await? {
+            match self.get_wherever(stream, middle).await? {
                 Some(found) if before(&found)? => low = middle + 1,
                 Some(_) => high = middle,
                 None => {
                     // Trimmed meanwhile, or missing.
-                    let first = self.bounds(stream).await?.first;
+                    let first = self.whole_bounds(stream).await?.first;
                     if middle >= first {
                         return Err(LogError::Corrupt(format!(
                             "stream {stream} has no message {middle}, though its first is {first}"

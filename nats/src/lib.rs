@@ -4,6 +4,7 @@
 //! [`Reader`] and write `EVT_p` by [`Log::write_outcomes`], one per partition by [`Leases`]; projections read `EVT_p`.
 
 mod api;
+mod archive;
 pub mod backoff;
 mod bucket;
 pub mod cat;
@@ -26,6 +27,7 @@ mod streams;
 pub mod telemetry;
 mod trim;
 
+pub use self::archive::Archive;
 pub use self::connection::{Log, LogConfig};
 pub use self::direct::Bounds;
 pub use self::error::LogError;

@@ -132,7 +132,7 @@ impl<P: Projector> Runner<P> {
                 "the {view} view of partition {partition} stands at {standing}, but {stream} ends at {last}: {mend}"
             )));
         }
-        if standing.sequence + 1 < bounds.first {
+        if standing.sequence + 1 < bounds.first && log.whole_bounds(stream).await?.first > 1 {
             let first = bounds.first;
             return Err(ViewError::Corrupt(format!(
                 "the {view} view of partition {partition} stands at {standing}, but {stream} begins at {first}: what lies between was trimmed unread"

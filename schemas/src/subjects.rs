@@ -30,6 +30,11 @@ pub fn outcome_stream(partition: u16) -> String {
     format!("EVT_{partition}")
 }
 
+/// The partition of a stream of outcome batches; `None`: it is another stream.
+pub fn outcome_partition(stream: &str) -> Option<u16> {
+    stream.strip_prefix("EVT_")?.parse().ok()
+}
+
 /// The KV bucket of leases: one key per (role, partition).
 pub const LEASES_BUCKET: &str = "leases";
 /// The KV bucket of policies, by hash.

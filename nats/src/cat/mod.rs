@@ -35,7 +35,7 @@ pub async fn cat(
             "no stream `{stream}`: there are CMD_0 to CMD_{last} and EVT_0 to EVT_{last}"
         )));
     };
-    let bounds = log.bounds(stream).await?;
+    let bounds = log.whole_bounds(stream).await?;
     let mut next = from.unwrap_or(bounds.first).max(1);
     let last = to.unwrap_or(bounds.last).min(bounds.last);
     if next < bounds.first {

@@ -1,6 +1,6 @@
 //! An ordered reader of a stream: nothing left out, nothing twice, or an error that says so (invariant 7).
 //!
-//! It stands on a pull consumer without acknowledgements, kept in the broker's memory, whose requests are sized by bytes;
+//! What was trimmed comes from the archive, where there is one. Else it stands on a pull consumer without acknowledgements, kept in the broker's memory, whose requests are sized by bytes;
 //! one request always waits at the broker, so what is stored while the partition idles comes at once. Whatever goes
 //! wrong, the consumer is made again from the last sequence + 1.
 
@@ -52,9 +52,17 @@ const EXPIRES: Duration = Duration::from_secs(30);
 pub struct Reader {
     place: Place,
     options: ReaderOptions,
-    consumer: Option<Consumer>,
+    source: Option<Source>,
     connects: watch::Receiver<u64>,
     backoff: Backoff,
+}
+
+/// Where the next message comes from.
+#[derive(Debug)]
+enum Source {
+    /// What the archive gave.
+    Archive(VecDeque<Stored>),
+    Stream(Consumer),
 }
 
 struct Consumer {
@@ -78,8 +86,8 @@ impl Reader {
     pub async fn open(log: &Log, stream: &str, from: u64, options: ReaderOptions) -> Result<Self, LogError> {
         let options = ReaderOptions { max_bytes: options.max_bytes.max(BYTES_MIN) };
         let (place, connects) = (Place::new(log, stream, from), log.connects());
-        let mut reader = Self { place, options, consumer: None, connects, backoff: place::patience() };
-        reader.consume().await?;
+        let mut reader = Self { place, options, source: None, connects, backoff: place::patience() };
+        reader.source = Some(reader.take_up().await?);
         Ok(reader)
     }
 
@@ -102,7 +110,7 @@ impl Reader {
                     return Ok(stored);
                 }
                 Err(error) => {
-                    self.consumer = None;
+                    self.source = None;
                     self.place.again(error)?;
                     self.backoff.wait().await;
                 }
@@ -124,7 +132,11 @@ impl Reader {
 
     /// Whether a good next message is here already, so that [`Reader::next`] will not wait.
     fn has_arrived(&mut self) -> bool {
-        let Some(consumer) = &mut self.consumer else { return false };
+        let consumer = match &mut self.source {
+            Some(Source::Stream(consumer)) => consumer,
+            Some(Source::Archive(batches)) => return !batches.is_empty(),
+            None => return false,
+        };
         if consumer.ahead.is_empty()
             && let Some(Some(arrived)) = consumer.messages.next().now_or_never()
         {
@@ -135,11 +147,20 @@ impl Reader {
     }
 
     async fn try_next(&mut self) -> Result<Stored, LogError> {
-        if self.consumer.is_none() {
-            self.consume().await?;
+        if let Some(Source::Archive(batches)) = &mut self.source
+            && batches.is_empty()
+        {
+            self.source = None;
         }
-        let Some(consumer) = &mut self.consumer else {
-            return Err(LogError::Transient("no consumer".into()));
+        if self.source.is_none() {
+            self.source = Some(self.take_up().await?);
+        }
+        let consumer = match &mut self.source {
+            Some(Source::Stream(consumer)) => consumer,
+            Some(Source::Archive(batches)) => {
+                return batches.pop_front().ok_or_else(|| LogError::Transient("the archive gave nothing".into()));
+            }
+            None => return Err(LogError::Transient("no consumer".into())),
         };
         let ahead = consumer.ahead.pop_front();
         let arrived = if ahead.is_some() {
@@ -157,7 +178,11 @@ impl Reader {
         self.place.due(message).await
     }
 
-    async fn consume(&mut self) -> Result<(), LogError> {
+    async fn take_up(&mut self) -> Result<Source, LogError> {
+        let archived = self.place.archived().await?;
+        if !archived.is_empty() {
+            return Ok(Source::Archive(archived));
+        }
         self.connects.mark_unchanged();
         let messages = self
             .place
@@ -171,7 +196,6 @@ impl Reader {
             .messages()
             .await
             .map_err(|error| self.place.failed(error))?;
-        self.consumer = Some(Consumer { messages, ahead: VecDeque::new() });
-        Ok(())
+        Ok(Source::Stream(Consumer { messages, ahead: VecDeque::new() }))
     }
 }

@@ -4,6 +4,7 @@
 //! is some milliseconds behind harms nobody, because decisions have their overlay and reads can wait for a position. An idle
 //! stream is heard at once all the same: one request for one message waits at the broker.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::Consumer;
@@ -27,6 +28,8 @@ pub struct PacedReader {
     place: Place,
     pace: Duration,
     not_before: Instant,
+    /// What the archive gave; while there is some, nothing is asked of the stream.
+    archived: VecDeque<Stored>,
     consumer: Option<Consumer<Config>>,
     /// A request that is being answered.
     pull: Option<Batch>,
@@ -55,6 +58,7 @@ impl PacedReader {
             place: Place::new(log, stream, from),
             pace,
             not_before: Instant::now(),
+            archived: VecDeque::new(),
             consumer: None,
             pull: None,
             arrived: Vec::new(),
@@ -80,6 +84,7 @@ impl PacedReader {
                 }
                 Err(error) => {
                     (self.consumer, self.pull) = (None, None);
+                    self.archived.clear();
                     self.place.again(error)?;
                     if !self.arrived.is_empty() {
                         return Ok(std::mem::take(&mut self.arrived));
@@ -92,8 +97,19 @@ impl PacedReader {
 
     /// One request to its end; nothing where none was waiting.
     async fn try_next_batch(&mut self, max: usize) -> Result<Vec<Stored>, LogError> {
+        if !self.archived.is_empty() {
+            let count = self.archived.len().min(max);
+            self.place.next += count as u64;
+            return Ok(self.archived.drain(..count).collect());
+        }
         if self.pull.is_none() {
             sleep_until(self.not_before).await;
+            if self.consumer.is_none() {
+                self.consume().await?;
+                if !self.archived.is_empty() {
+                    return Ok(Vec::new());
+                }
+            }
             self.pull = Some(self.ask(max).await?);
         }
         let Some(messages) = &mut self.pull else { return Ok(Vec::new()) };
@@ -127,15 +143,17 @@ impl PacedReader {
 
     /// Asks for all there is, and where there is nothing, for what comes next.
     async fn ask(&mut self, max: usize) -> Result<Batch, LogError> {
-        if self.consumer.is_none() {
-            self.consume().await?;
-        }
         let Some(consumer) = &self.consumer else { return Err(LogError::Transient("no consumer".into())) };
         let asked = consumer.fetch().max_messages(max).max_bytes(BYTES_MIN).expires(IDLE).messages().await;
         asked.map_err(|error| self.place.failed(error))
     }
 
+    /// Takes up where it stands: in the archive, or else at the stream.
     async fn consume(&mut self) -> Result<(), LogError> {
+        self.archived = self.place.archived().await?;
+        if !self.archived.is_empty() {
+            return Ok(());
+        }
         self.connects.mark_unchanged();
         self.consumer = Some(self.place.consumer().await?);
         Ok(())

@@ -1,5 +1,6 @@
 //! Where a reader stands in a stream, and what must hold there.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::{self, Config};
@@ -74,12 +75,20 @@ impl Place {
         Ok(self.log.bounds_from(&self.stream, self.next - 1).await?.last >= self.next)
     }
 
+    /// What the archive has of what is due, where that was trimmed; none where the stream has it.
+    pub(super) async fn archived(&self) -> Result<VecDeque<Stored>, LogError> {
+        Ok(self.log.archived(&self.stream, self.next).await?.into())
+    }
+
     /// A consumer that is asked to start below the stream's first sequence starts at the first, silently: so look first.
     async fn check_bounds(&self) -> Result<(), LogError> {
         let (stream, next) = (&self.stream, self.next);
         let bounds = self.log.bounds_from(stream, next - 1).await?;
         if next < bounds.first {
             let first = bounds.first;
+            if !self.archived().await?.is_empty() {
+                return Err(LogError::Transient(format!("{next} of {stream} was trimmed, and the archive has it")));
+            }
             return Err(LogError::Corrupt(format!(
                 "stream {stream} begins at {first}, but {next} is due: it was trimmed away unread"
             )));

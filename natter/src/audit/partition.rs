@@ -59,7 +59,7 @@ impl Auditor {
             Some(side) => Some(side.claim().await?),
             None => None,
         };
-        let bounds = self.log.bounds(&outcome_stream(self.partition)).await?;
+        let bounds = self.log.whole_bounds(&outcome_stream(self.partition)).await?;
         let (first, last) = (bounds.first, bounds.last);
         let next = self.checker.position + 1;
         if self.checker.position == 0 && first > 1 && last > 0 {

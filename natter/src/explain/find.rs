@@ -75,12 +75,12 @@ pub(super) async fn message(log: &Log, id: MessageId) -> anyhow::Result<Found> {
     let before = |stored: &Stored| Ok(OutcomeBatch::decode(&stored.payload)?.header.ids < made);
     let sequence = log.first_not(&stream, before).await.context("cannot search the log")?;
     let of_id = |placed: &Placed| matches!(&placed.outcome.decision, Decision::Accepted(Accepted::Sent { message, .. }) if *message == id);
-    if let Some(stored) = log.get_from_leader(&stream, sequence).await?
+    if let Some(stored) = log.get_wherever(&stream, sequence).await?
         && let Some(found) = in_batch(log, partition, &stored, of_id).await?
     {
         return Ok(found);
     }
-    let bounds = log.bounds(&stream).await?;
+    let bounds = log.whole_bounds(&stream).await?;
     let made_at = rfc3339(id.unix_ms());
     let why = if sequence > bounds.last {
         format!("{stream}, its partition's stream, ends before that, at batch {}", bounds.last)
@@ -102,8 +102,8 @@ pub(super) async fn outcome(log: &Log, position: Position) -> anyhow::Result<Fou
         bail!("there is no outcome {position}: the log has {} partitions, the first is 0", log.partitions());
     }
     let stream = outcome_stream(partition);
-    let Some(stored) = log.get_from_leader(&stream, sequence).await? else {
-        let bounds = log.bounds(&stream).await?;
+    let Some(stored) = log.get_wherever(&stream, sequence).await? else {
+        let bounds = log.whole_bounds(&stream).await?;
         bail!("there is no outcome {position}: {stream} holds batches {} to {}", bounds.first, bounds.last);
     };
     match in_batch(log, partition, &stored, |placed| placed.position == position).await? {

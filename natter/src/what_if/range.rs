@@ -92,8 +92,9 @@ pub(super) async fn spans(log: &Log, from: Option<&Bound>, to: Option<&Bound>) -
 
 async fn span(log: &Log, partition: u16, from: Option<&Bound>, to: Option<&Bound>) -> anyhow::Result<Span> {
     let stream = outcome_stream(partition);
-    let bounds = log.bounds(&stream).await?;
-    let bytes = (bounds.bytes / bounds.messages().max(1)).max(1);
+    let kept = log.bounds(&stream).await?;
+    let bytes = (kept.bytes / kept.messages().max(1)).max(1);
+    let bounds = log.whole_bounds(&stream).await?;
     let mut span = Span {
         partition,
         first: bounds.first,

@@ -85,7 +85,7 @@ impl Tails {
         let until = |stored: &Stored| Ok(OutcomeBatch::decode(&stored.payload)?.header.log_ms() <= log_ms);
         let sequence = self.log.first_not(&stream, until).await.map_err(failed)?;
         // The first batch that ends after it may have begun before it.
-        if let Some(stored) = self.log.get(&stream, sequence).await.map_err(failed)? {
+        if let Some(stored) = self.log.get_wherever(&stream, sequence).await.map_err(failed)? {
             let header = OutcomeBatch::decode(&stored.payload).map_err(|error| error_body(&error.into()))?.header;
             let begun = header.sources.iter().take_while(|source| source.log_ms <= log_ms);
             if let Some(last) = begun.map(|source| source.records).sum::<u32>().checked_sub(1) {
