@@ -17,7 +17,7 @@ pub enum ServerRole {
     Gateway,
     /// Reads commands, writes outcomes, trims commands.
     Processor,
-    /// Reads outcomes.
+    /// Reads outcomes, trims those that are archived.
     Projector,
     /// Reads everything and writes nothing: tools that look.
     Auditor,
@@ -158,15 +158,15 @@ impl Permissions {
                 of.may_read(
                     (0..partitions).flat_map(|partition| [command_stream(partition), outcome_stream(partition)]),
                 );
-                of.may_publish(
-                    (0..partitions).map(|partition| format!("$JS.API.STREAM.PURGE.{}", command_stream(partition))),
-                );
+                of.may_purge((0..partitions).map(command_stream));
                 of.may_hold(&[role::PROCESSOR]);
                 of.may_get([bucket_stream(POLICIES_BUCKET)].into_iter());
             }
             ServerRole::Projector => {
                 of.may_read((0..partitions).map(outcome_stream));
-                of.may_hold(&[role::REDIS_PROJECTOR, role::CLICKHOUSE_PROJECTOR]);
+                of.may_hold(&[role::REDIS_PROJECTOR, role::CLICKHOUSE_PROJECTOR, role::ARCHIVER]);
+                // What the archive has.
+                of.may_purge((0..partitions).map(outcome_stream));
             }
             ServerRole::Auditor => {
                 of.may_read(
@@ -191,6 +191,11 @@ impl Permissions {
         for stream in streams {
             self.may_publish([format!("$JS.API.DIRECT.GET.{stream}"), format!("$JS.API.STREAM.MSG.GET.{stream}")]);
         }
+    }
+
+    /// From a stream's begin.
+    fn may_purge(&mut self, streams: impl Iterator<Item = String>) {
+        self.may_publish(streams.map(|stream| format!("$JS.API.STREAM.PURGE.{stream}")));
     }
 
     /// Messages by sequence, and consumers.

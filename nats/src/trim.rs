@@ -1,9 +1,10 @@
-//! Trimming `CMD_p`: it is only a queue, kept for a while behind the processor (invariant 1).
+//! Trimming: `CMD_p` is only a queue, kept for a while behind the processor (invariant 1); `EVT_p` is kept until the archive
+//! has it and all views (invariant 7).
 
 use std::time::Duration;
 
 use async_nats::jetstream::stream::PurgeResponse;
-use natter_schemas::subjects::command_stream;
+use natter_schemas::subjects::{command_stream, outcome_stream};
 use serde_json::json;
 
 use crate::connection::Log;
@@ -36,7 +37,22 @@ impl Log {
         };
         let horizon = newest.stored_ms.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
         let first_kept = self.sequence_at(&stream, horizon).await?.min(processed);
-        if first_kept <= bounds.first {
+        self.purge(&stream, first_kept).await
+    }
+
+    /// Drops the outcome batches of `partition` before `first_kept`; the newest always stays. Gives how many went. What they were is
+    /// for the caller to know: they must be in the archive and in every view.
+    ///
+    /// # Errors
+    /// [`LogError::Transient`]; [`LogError::Corrupt`]: there is no such stream any more.
+    pub async fn trim_outcomes(&self, partition: u16, first_kept: u64) -> Result<u64, LogError> {
+        let stream = outcome_stream(partition);
+        let last = self.bounds(&stream).await?.last;
+        self.purge(&stream, first_kept.min(last)).await
+    }
+
+    async fn purge(&self, stream: &str, first_kept: u64) -> Result<u64, LogError> {
+        if first_kept <= self.bounds(stream).await?.first {
             return Ok(0);
         }
         let ask = json!({ "seq": first_kept });

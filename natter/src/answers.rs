@@ -1,6 +1,7 @@
 //! The subcommands that answer and end.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -10,9 +11,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use natter_schemas::error::{CloseCode, ErrorCode};
 use natter_schemas::names::UserId;
+use serde::Serialize;
 use tokio::time::{Duration, timeout};
 
 use crate::analysts::{self, Analyst};
+use crate::archive::{self, Archive, Asked, Now};
 use crate::bench::{self, Bench};
 use crate::cli::{
     self, Audit, AuditedView, Configured, Doctor, Health, Import, LogCat, Policy, PolicyOf, Sizes, Token,
@@ -33,6 +36,31 @@ const HEALTH_WITHIN: Duration = Duration::from_secs(3);
 #[expect(clippy::print_stdout, reason = "what the command answers")]
 fn say(line: &str) {
     println!("{line}");
+}
+
+/// Looks at the archive, checks or fills it; the exit code says whether it is what was put there.
+///
+/// # Errors
+/// NATS, S3 or a view is away.
+pub async fn archive(args: &Archive) -> anyhow::Result<ExitCode> {
+    match args {
+        Archive::Status(Asked { running, json }) => answer(&archive::status(&running.auditors_config()?).await?, *json)?,
+        Archive::Verify(Asked { running, json }) => {
+            let verified = archive::verify(&running.auditors_config()?).await?;
+            answer(&verified, *json)?;
+            return Ok(ExitCode::from(u8::from(!verified.wrong.is_empty())));
+        }
+        Archive::Now(Now { asked: Asked { running, json }, keep }) => {
+            answer(&archive::now(&running.config()?, *keep).await?, *json)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As people read it, or as one JSON line.
+fn answer(what: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> {
+    say(&if json { serde_json::to_string(what)? } else { what.to_string() });
+    Ok(())
 }
 
 /// Prints a token.
@@ -184,7 +212,7 @@ pub async fn explain(args: &Explain) -> anyhow::Result<()> {
 /// The rules cannot be used, or the log cannot be read.
 pub async fn what_if(args: &WhatIf) -> anyhow::Result<()> {
     let report = what_if::what_if(&args.running.auditors_config()?, args).await?;
-    say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
+    answer(&report, args.json)?;
     Ok(())
 }
 
@@ -216,7 +244,7 @@ pub async fn rebuild(args: &Rebuild) -> anyhow::Result<ExitCode> {
             rebuild::rebuild(&config, view, &Options { throttle, accept, differences_max }, |at| shown.tell(at)).await;
         shown.end();
         let report = report?;
-        say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
+        answer(&report, args.json)?;
         all_well &= report.switched;
     }
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -316,7 +344,7 @@ pub async fn health(args: &Health) -> anyhow::Result<ExitCode> {
 /// What is in the data folder cannot be read.
 pub async fn doctor(args: &Doctor) -> anyhow::Result<ExitCode> {
     let report = doctor::doctor(&args.running).await?;
-    say(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
+    answer(&report, args.json)?;
     Ok(if report.verdict == Verdict::Wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -326,7 +354,7 @@ pub async fn doctor(args: &Doctor) -> anyhow::Result<ExitCode> {
 /// A store does not answer.
 pub async fn sizes(args: &Sizes) -> anyhow::Result<()> {
     let sizes = sizes::sizes(&args.running.auditors_config()?).await?;
-    say(&if args.json { serde_json::to_string(&sizes)? } else { sizes.to_string() });
+    answer(&sizes, args.json)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use natter_schemas::names::{DisplayName, Tenant, UserId};
 
 use crate::analysts::Analyst;
+use crate::archive::Archive;
 use crate::backends::BackendExec;
 use crate::bench::Bench;
 use crate::config::Config;
@@ -68,6 +69,9 @@ pub enum Command {
     ///
     /// Killed or refused, it goes on where it was when it is run again. The generation that it replaces is kept until --drop-old.
     Rebuild(Rebuild),
+    /// Look at what of the log lies in S3, check it, or fill it at once.
+    #[command(subcommand)]
+    Archive(Archive),
     /// Change or show a tenant's policy (word lists, limits of content), while the system runs.
     #[command(subcommand)]
     Policy(Policy),
@@ -362,7 +366,10 @@ pub fn config(file: Option<&Path>) -> anyhow::Result<Config> {
 }
 
 /// `90s`, `15m`, `24h`, `30d`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// It is none of these; says so.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let refused = || format!("`{text}` is no duration such as 90s, 15m, 24h or 30d");
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(refused)?;
     let seconds = match unit {

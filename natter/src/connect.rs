@@ -1,5 +1,7 @@
 //! From a configuration to connections.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use natter_gateway::auth::TenantKeys;
 use natter_nats::backoff::until_there;
@@ -10,7 +12,8 @@ use natter_projections::objects::{Objects, ObjectsConfig};
 use natter_projections::redis::Redis;
 use natter_schemas::names::Tenant;
 
-use crate::config::{Config, Secret, TenantsSection};
+use crate::archive;
+use crate::config::{Config, Need, Secret, TenantsSection};
 
 fn given<'c>(value: Option<&'c str>, key: &str) -> anyhow::Result<&'c str> {
     value.with_context(|| format!("{key} is not configured"))
@@ -37,7 +40,17 @@ pub fn log_config(config: &Config, role: &str) -> anyhow::Result<LogConfig> {
 /// # Errors
 /// The broker is away, or it has another log than is configured.
 pub async fn log(config: &Config, role: &str) -> anyhow::Result<Log> {
-    Log::connect(&log_config(config, role)?).await.context("cannot open the log")
+    let log = Log::connect(&log_config(config, role)?).await.context("cannot open the log")?;
+    with_archive(config, log)
+}
+
+/// The log with its archive, where S3 is configured.
+fn with_archive(config: &Config, log: Log) -> anyhow::Result<Log> {
+    if config.require(&[Need::S3]).is_err() {
+        return Ok(log);
+    }
+    let segments = archive::segments(config, &log)?;
+    Ok(log.with_archive(Arc::new(segments)))
 }
 
 /// The log, for a process that may have been started before its broker: what is away is waited for.
@@ -45,9 +58,9 @@ pub async fn log(config: &Config, role: &str) -> anyhow::Result<Log> {
 /// # Errors
 /// The broker refuses, or it has another log than is configured.
 pub async fn log_when_there(config: &Config, role: &str) -> anyhow::Result<Log> {
-    let config = log_config(config, role)?;
-    let reached = until_there("the log", LogError::is_transient, || Log::connect(&config)).await;
-    reached.context("cannot open the log")
+    let log_config = log_config(config, role)?;
+    let reached = until_there("the log", LogError::is_transient, || Log::connect(&log_config)).await;
+    with_archive(config, reached.context("cannot open the log")?)
 }
 
 /// The Redis views, for such a process.

@@ -2,6 +2,7 @@
 
 pub mod analysts;
 pub mod answers;
+pub mod archive;
 pub mod audit;
 pub mod backends;
 pub mod bench;

@@ -75,6 +75,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => answers::explain(&args).await?,
         Command::WhatIf(args) => answers::what_if(&args).await?,
         Command::Rebuild(args) => return answers::rebuild(&args).await,
+        Command::Archive(args) => return answers::archive(&args).await,
         Command::Policy(args) => answers::policy(&args).await?,
         Command::Bench(args) => answers::bench(&args).await?,
         Command::Soak(args) => return soak::soak(&args).await,

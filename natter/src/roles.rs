@@ -12,6 +12,7 @@ use natter_nats::clock::SystemClock;
 use natter_nats::{LeaseOptions, Log};
 use natter_processors::role;
 use natter_processors::shell::Backends;
+use natter_projections::archive::Archiver;
 use natter_projections::clickhouse::{HistoryProjector, migrate, run_inserter};
 use natter_projections::reads::Reads;
 use natter_projections::redis::{RedisProjector, Waiting};
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Need};
 use crate::readiness::{Dependencies, Work};
-use crate::{connect, open_files};
+use crate::{archive, connect, open_files};
 
 /// How long sessions are closed and commands answered when a gateway drains.
 const GATEWAY_DRAIN: Duration = Duration::from_secs(4);
@@ -118,7 +119,14 @@ pub async fn processor(config: &Config, shutdown: CancellationToken) -> anyhow::
 /// Something that it needs is not configured, or refuses.
 pub async fn projector(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Role> {
     let keeps = |view: &str| config.projector.views.iter().any(|named| named == view);
-    let needs = [(Need::Log, true), (Need::Redis, keeps("redis")), (Need::ClickHouse, keeps("clickhouse"))];
+    // What is in the archive is trimmed as soon as both views have it.
+    let archives = keeps("archive");
+    let needs = [
+        (Need::Log, true),
+        (Need::Redis, keeps("redis") || archives),
+        (Need::ClickHouse, keeps("clickhouse") || archives),
+        (Need::S3, archives),
+    ];
     config.require(&needs.into_iter().filter_map(|(need, is_so)| is_so.then_some(need)).collect::<Vec<_>>())?;
     let log = connect::log_when_there(config, "projector").await?;
     let mut dependencies = Dependencies { log: Some(log.clone()), ..Dependencies::default() };
@@ -128,6 +136,9 @@ pub async fn projector(config: &Config, shutdown: CancellationToken) -> anyhow::
     }
     if keeps("clickhouse") {
         views.push(history(config, &log, &mut dependencies, shutdown.clone())?);
+    }
+    if keeps("archive") {
+        views.push(archived(config, &log, &mut dependencies, shutdown.clone()).await?);
     }
     let work = async move {
         let late = async {
@@ -173,6 +184,20 @@ fn history(
         tokio::join!(runner.run(shutdown), inserter);
     };
     Ok(work.boxed())
+}
+
+async fn archived(
+    config: &Config,
+    log: &Log,
+    dependencies: &mut Dependencies,
+    shutdown: CancellationToken,
+) -> anyhow::Result<BoxFuture<'static, ()>> {
+    let (redis, clickhouse) = (connect::redis_when_there(config).await?, connect::clickhouse(config)?);
+    let (segments, closing) = (archive::segments(config, log)?, archive::closing(&config.archive));
+    let archiver = Archiver::new(log.clone(), segments, redis, clickhouse, closing, SystemClock::shared());
+    dependencies.objects = Some(connect::objects(config)?);
+    dependencies.work.push(Work { name: "projector-archive", required: false, stopped: archiver.stopped() });
+    Ok(archiver.run(shutdown).boxed())
 }
 
 /// Makes what is missing of streams, buckets and tables, and checks what is there.

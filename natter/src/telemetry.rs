@@ -48,6 +48,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = builder.install_recorder().context("cannot install the metrics recorder")?;
     natter_nats::telemetry::describe();
     natter_projections::telemetry::describe();
+    natter_projections::archive::describe();
     natter_processors::telemetry::describe();
     natter_gateway::telemetry::describe();
     crate::audit::telemetry::describe();

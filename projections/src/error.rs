@@ -50,6 +50,16 @@ impl From<CodecError> for ViewError {
     }
 }
 
+impl From<ViewError> for LogError {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::Transient(_) | ViewError::Behind { .. } => Self::Transient(error.to_string()),
+            ViewError::Corrupt(text) => Self::Corrupt(text),
+            ViewError::Mismatch(text) => Self::Mismatch(text),
+        }
+    }
+}
+
 impl From<LogError> for ViewError {
     fn from(error: LogError) -> Self {
         match error {

@@ -1,6 +1,6 @@
 //! The S3 bucket: made where it is missing, checked by writing and reading.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -10,13 +10,19 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::error::DisplayErrorContext;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+use bytes::Bytes;
 
 use crate::error::ViewError;
 
 /// The object by which the bucket is checked: always the same, as several processes may check at once.
 const CHECK_KEY: &str = "natter/check";
 const CHECK_BYTES: &[u8] = b"natter can write here\n";
+
+/// An object that is larger is uploaded in parts of this size; S3 takes none below 5 MiB.
+const PART_BYTES: usize = 8 << 20;
 
 /// Where objects are.
 #[derive(Clone)]
@@ -135,7 +141,77 @@ impl Objects {
         }
     }
 
-    fn failed(&self, doing: &str, error: &(dyn std::error::Error + 'static)) -> ViewError {
+    /// Stores an object, a large one in parts.
+    ///
+    /// # Errors
+    /// Transient, with the service's words.
+    pub async fn put(&self, key: &str, body: Bytes) -> Result<(), ViewError> {
+        if body.len() > PART_BYTES {
+            return self.put_in_parts(key, body).await;
+        }
+        let put = self.client.put_object().bucket(&self.bucket).key(key).body(body.into()).send().await;
+        put.map(drop).map_err(|error| self.failed(format_args!("writing {key} to"), &error))
+    }
+
+    async fn put_in_parts(&self, key: &str, mut body: Bytes) -> Result<(), ViewError> {
+        let doing = format!("writing {key} in parts to");
+        let begun = self.client.create_multipart_upload().bucket(&self.bucket).key(key).send().await;
+        let begun = begun.map_err(|error| self.failed(&doing, &error))?;
+        let upload = begun.upload_id().unwrap_or_default().to_owned();
+        let uploaded = async {
+            let mut parts = Vec::new();
+            for number in 1.. {
+                let part = body.split_to(body.len().min(PART_BYTES));
+                let put = self.client.upload_part().bucket(&self.bucket).key(key).upload_id(&upload);
+                let put = put.part_number(number).body(part.into()).send().await;
+                let tag = put.map_err(|error| self.failed(&doing, &error))?.e_tag().unwrap_or_default().to_owned();
+                parts.push(CompletedPart::builder().part_number(number).e_tag(tag).build());
+                if body.is_empty() {
+                    break;
+                }
+            }
+            let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+            let done = self.client.complete_multipart_upload().bucket(&self.bucket).key(key).upload_id(&upload);
+            done.multipart_upload(parts).send().await.map_err(|error| self.failed(&doing, &error))
+        };
+        let ended = uploaded.await;
+        if ended.is_err() {
+            // Else its parts lie there for ever; one that cannot be told so is for the bucket's own rules.
+            let abort = self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(&upload);
+            drop(abort.send().await);
+        }
+        ended.map(drop)
+    }
+
+    /// A whole object.
+    ///
+    /// # Errors
+    /// Transient, with the service's words, also where it is missing.
+    pub async fn get(&self, key: &str) -> Result<Bytes, ViewError> {
+        let got = self.client.get_object().bucket(&self.bucket).key(key).send().await;
+        let got = got.map_err(|error| self.failed(format_args!("reading {key} from"), &error))?;
+        let read = got.body.collect().await;
+        Ok(read.map_err(|error| self.failed(format_args!("reading {key} from"), &error))?.into_bytes())
+    }
+
+    /// The names that begin with `prefix`, sorted; only those behind `after`, where it is given.
+    ///
+    /// # Errors
+    /// Transient, with the service's words.
+    pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>, ViewError> {
+        let mut list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
+        if let Some(after) = after {
+            list = list.start_after(after);
+        }
+        let (mut pages, mut names) = (list.into_paginator().send(), Vec::new());
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failed(format_args!("listing {prefix} of"), &error))?;
+            names.extend(page.contents().iter().filter_map(|object| Some(object.key()?.to_owned())));
+        }
+        Ok(names)
+    }
+
+    fn failed(&self, doing: impl Display, error: &(dyn std::error::Error + 'static)) -> ViewError {
         ViewError::transient(format!("{doing} bucket {}", self.bucket), DisplayErrorContext(error))
     }
 }

@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use natter_nats::backoff::Backoff;
 use natter_nats::clock::SharedClock;
-use natter_nats::{Lease, LeaseOptions, Leases, Log, LogId, MESSAGES_MAX, PacedReader, Stored};
+use natter_nats::{Log, LogId, MESSAGES_MAX, PacedReader, Stored};
 use natter_schemas::subjects::outcome_stream;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ViewError;
+use crate::shared::{self, Shared, Stopped};
 use crate::telemetry::Telemetry;
 use crate::watermark::Watermark;
 
@@ -90,7 +90,7 @@ pub struct Runner<P> {
     log: Log,
     projector: Arc<P>,
     clock: SharedClock,
-    stopped: watch::Sender<BTreeMap<u16, String>>,
+    stopped: Stopped,
 }
 
 impl<P: Projector> Runner<P> {
@@ -144,54 +144,7 @@ impl<P: Projector> Runner<P> {
     /// Keeps the view of this process's share of the partitions, by leases, until `shutdown`. A partition that cannot go on
     /// stops with an error in the log and in [`Runner::stopped`]; the others go on.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Some((leases, mut acquired)) = shutdown.run_until_cancelled(self.leases()).await else { return };
-        let runner = Arc::new(self);
-        let mut workers = JoinSet::new();
-        while let Some(Some(lease)) = shutdown.run_until_cancelled(acquired.recv()).await {
-            let (runner, shutdown) = (Arc::clone(&runner), shutdown.clone());
-            workers.spawn(async move { runner.run_leased(lease, &shutdown).await });
-        }
-        leases.stop().await;
-        while let Some(ended) = workers.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(view = runner.projector.view(), %error, "a projector broke");
-            }
-        }
-    }
-
-    /// Starts to acquire leases, as soon as the broker lets us.
-    async fn leases(&self) -> (Leases, mpsc::Receiver<Lease>) {
-        let role = self.projector.role();
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        loop {
-            match Leases::start(&self.log, role, role, LeaseOptions::default()).await {
-                Ok(started) => return started,
-                Err(error) => tracing::warn!(role, %error, "trying again"),
-            }
-            backoff.wait().await;
-        }
-    }
-
-    async fn run_leased(&self, lease: Lease, shutdown: &CancellationToken) {
-        let (partition, until) = (lease.partition(), shutdown.child_token());
-        let ending = async {
-            // Lost or asked for: the step under way is guarded by the watermark, so it may end in peace.
-            lease.ended().await;
-            until.cancel();
-        };
-        let working = async {
-            let Err(error) = self.run_partition(partition, &until).await else { return };
-            self.stopped.send_modify(|stopped| drop(stopped.insert(partition, error.to_string())));
-            // Kept, so that nobody takes it up to stop at the same place, over and over.
-            until.cancelled().await;
-            self.stopped.send_modify(|stopped| drop(stopped.remove(&partition)));
-        };
-        tokio::pin!(working);
-        tokio::select! {
-            () = &mut working => {}
-            () = ending => working.await,
-        }
-        lease.release().await;
+        shared::run(self, shutdown).await;
     }
 
     /// Keeps the view of one partition until `until`, without a lease: a projector beside another one is a waste, and
@@ -208,6 +161,24 @@ impl<P: Projector> Runner<P> {
             tracing::error!(view = self.projector.view(), partition, %error, "the projector of this partition stopped");
         }
         ended
+    }
+}
+
+impl<P: Projector> Shared for Runner<P> {
+    fn role(&self) -> &'static str {
+        self.projector.role()
+    }
+
+    fn log(&self) -> &Log {
+        &self.log
+    }
+
+    fn stopped(&self) -> &Stopped {
+        &self.stopped
+    }
+
+    fn work(&self, partition: u16, until: &CancellationToken) -> impl Future<Output = Result<(), ViewError>> + Send {
+        self.run_partition(partition, until)
     }
 }
 

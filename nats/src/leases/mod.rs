@@ -32,6 +32,8 @@ pub mod role {
     pub const REDIS_PROJECTOR: &str = "projector-redis";
     /// Writes the ClickHouse history.
     pub const CLICKHOUSE_PROJECTOR: &str = "projector-clickhouse";
+    /// Writes the archive and trims what is in it.
+    pub const ARCHIVER: &str = "projector-archive";
 }
 
 /// How leases are kept.

@@ -16,6 +16,8 @@ const S3_ACCESS_KEY: &str = "s3_access_key";
 const S3_SECRET_KEY: &str = "s3_secret_key";
 const S3_GATEWAY_ACCESS_KEY: &str = "s3_gateway_access_key";
 const S3_GATEWAY_SECRET_KEY: &str = "s3_gateway_secret_key";
+const S3_PROJECTOR_ACCESS_KEY: &str = "s3_projector_access_key";
+const S3_PROJECTOR_SECRET_KEY: &str = "s3_projector_secret_key";
 const S3_INTERNAL_KEY: &str = "s3_internal_key";
 
 /// Secrets by name. All are letters and digits, so they go into URLs and config files as they are.
@@ -74,6 +76,11 @@ impl Credentials {
         KeyPair { access_key: self.secret(S3_GATEWAY_ACCESS_KEY), secret_key: self.secret(S3_GATEWAY_SECRET_KEY) }
     }
 
+    /// The keys of the projectors' S3 user.
+    pub fn s3_projector(&self) -> KeyPair<'_> {
+        KeyPair { access_key: self.secret(S3_PROJECTOR_ACCESS_KEY), secret_key: self.secret(S3_PROJECTOR_SECRET_KEY) }
+    }
+
     /// Signs what the parts of the S3 server ask of each other.
     pub fn s3_internal(&self) -> &str {
         self.secret(S3_INTERNAL_KEY)
@@ -98,7 +105,15 @@ fn clickhouse(user: HistoryUser) -> String {
 
 /// Every secret that there must be.
 fn names() -> impl Iterator<Item = String> {
-    let s3 = [S3_ACCESS_KEY, S3_SECRET_KEY, S3_GATEWAY_ACCESS_KEY, S3_GATEWAY_SECRET_KEY, S3_INTERNAL_KEY];
+    let s3 = [
+        S3_ACCESS_KEY,
+        S3_SECRET_KEY,
+        S3_GATEWAY_ACCESS_KEY,
+        S3_GATEWAY_SECRET_KEY,
+        S3_PROJECTOR_ACCESS_KEY,
+        S3_PROJECTOR_SECRET_KEY,
+        S3_INTERNAL_KEY,
+    ];
     let roles = ServerRole::ALL.into_iter().flat_map(|role| [nats(role), redis(role)]);
     roles.chain(HistoryUser::ALL.map(clickhouse)).chain(s3.map(str::to_owned))
 }

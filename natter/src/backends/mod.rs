@@ -345,7 +345,12 @@ fn endpoints(credentials: &Credentials, ports: &Ports, given: &Given) -> Endpoin
         nats_url: given.nats_url.is_none().then(|| nats_url(role)),
         redis_url: given.redis_url.is_none().then(|| redis_url(role)),
         clickhouse: given.clickhouse.is_none().then(|| history(HistoryUser::Role(role))),
-        s3: (given.s3.is_none() && role == ServerRole::Gateway).then(|| s3(credentials.s3_gateway())),
+        s3: match role {
+            _ if given.s3.is_some() => None,
+            ServerRole::Gateway => Some(s3(credentials.s3_gateway())),
+            ServerRole::Projector => Some(s3(credentials.s3_projector())),
+            _ => None,
+        },
     };
     Endpoints {
         nats_url: given.nats_url.clone().unwrap_or_else(|| nats_url(ServerRole::Admin)),

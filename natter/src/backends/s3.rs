@@ -65,15 +65,20 @@ fn sockets(ports: S3Ports) -> Vec<PathBuf> {
     sockets.map(|(name, port)| format!("/tmp/seaweedfs-{name}-grpc-{port}.sock").into()).into()
 }
 
-/// The users of the S3 interface: one who may do everything, and the gateways', who may use natter's bucket.
+/// The users of the S3 interface: one who may do everything, the gateways', who may read natter's bucket and write media, and the
+/// projectors', who may read it and write the archive.
 fn identities(bucket: &str, credentials: &Credentials) -> anyhow::Result<Vec<u8>> {
     let identity = |name: &str, keys: KeyPair<'_>, actions: &[String]| {
         let keys = json!({ "accessKey": keys.access_key, "secretKey": keys.secret_key });
         json!({ "name": name, "credentials": [keys], "actions": actions })
     };
     let all = ["Admin", "Read", "Write", "List", "Tagging"].map(str::to_owned);
-    let own = ["Read", "Write", "List"].map(|action| format!("{action}:{bucket}"));
-    let identities = [identity("natter", credentials.s3(), &all), identity("gateway", credentials.s3_gateway(), &own)];
+    let own = |folder: &str| [format!("Read:{bucket}"), format!("List:{bucket}"), format!("Write:{bucket}/{folder}/*")];
+    let identities = [
+        identity("natter", credentials.s3(), &all),
+        identity("gateway", credentials.s3_gateway(), &own("media")),
+        identity("projector", credentials.s3_projector(), &own("archive")),
+    ];
     Ok(serde_json::to_vec(&json!({ "identities": identities }))?)
 }
 

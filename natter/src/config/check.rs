@@ -11,7 +11,9 @@ use super::{Config, ConfigError};
 const STREAM_BYTES_MIN: u64 = 64 << 20;
 /// HS256 is as strong as its hash only with a key of as many bytes.
 const KEY_BYTES_MIN: usize = 32;
-const VIEWS: [&str; 2] = ["redis", "clickhouse"];
+const VIEWS: [&str; 3] = ["redis", "clickhouse", "archive"];
+/// A segment is an object and a manifest: smaller ones are mostly names. Larger ones are in memory, twice.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=256 << 20;
 
 /// Something that a process connects to or is told, and that has no default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,7 @@ impl Config {
         self.check_stores(problems);
         self.check_addresses(problems);
         self.check_gateway(problems);
+        self.check_archive(problems);
         self.check_tenants(problems);
     }
 
@@ -95,10 +98,10 @@ impl Config {
             problems.push("s3.endpoint, s3.access_key and s3.secret_key go together".to_owned());
         }
         for view in self.projector.views.iter().filter(|view| !VIEWS.contains(&view.as_str())) {
-            problems.push(format!("projector.views names `{view}`; there are {}", VIEWS.join(" and ")));
+            problems.push(format!("projector.views names `{view}`; there are {}", VIEWS.join(", ")));
         }
         if self.projector.views.is_empty() {
-            problems.push(format!("projector.views is empty; there are {}", VIEWS.join(" and ")));
+            problems.push(format!("projector.views is empty; there are {}", VIEWS.join(", ")));
         }
     }
 
@@ -128,6 +131,16 @@ impl Config {
         ];
         for (name, _) in least.into_iter().filter(|(_, is_zero)| *is_zero) {
             problems.push(format!("gateway.{name} is 0, at least 1 is possible"));
+        }
+    }
+
+    fn check_archive(&self, problems: &mut Vec<String>) {
+        let archive = &self.archive;
+        if !SEGMENT_BYTES.contains(&archive.segment_bytes) {
+            problems.push(format!("archive.segment_bytes is {}, not 64 KiB to 256 MiB", archive.segment_bytes));
+        }
+        if archive.segment_seconds == 0 {
+            problems.push("archive.segment_seconds is 0, at least 1 is possible".to_owned());
         }
     }
 

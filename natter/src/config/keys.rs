@@ -40,6 +40,9 @@ const KEYS: &[(&str, &str, Type)] = &[
     ("gateway", "request_seconds_max", Type::Number),
     ("gateway", "ping_seconds", Type::Number),
     ("projector", "views", Type::List),
+    ("archive", "segment_bytes", Type::Number),
+    ("archive", "segment_seconds", Type::Number),
+    ("archive", "keep_seconds", Type::Number),
     ("telemetry", "listen", Type::Text),
 ];
 

@@ -16,7 +16,7 @@ use serde::Deserialize;
 pub use self::check::Need;
 pub use self::secret::Secret;
 pub use self::sections::{
-    ClickHouseSection, GatewaySection, LogSection, ProjectorSection, RedisSection, S3Section, TelemetrySection,
+    ArchiveSection, ClickHouseSection, GatewaySection, LogSection, ProjectorSection, RedisSection, S3Section, TelemetrySection,
     TenantsSection,
 };
 
@@ -38,6 +38,8 @@ pub struct Config {
     pub gateway: GatewaySection,
     /// The projector role.
     pub projector: ProjectorSection,
+    /// The archive.
+    pub archive: ArchiveSection,
     /// Metrics and health.
     pub telemetry: TelemetrySection,
 }

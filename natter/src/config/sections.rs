@@ -141,13 +141,31 @@ impl Default for GatewaySection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProjectorSection {
-    /// Which views this process keeps: `redis`, `clickhouse` or both.
+    /// Which views this process keeps: `redis`, `clickhouse`, `archive`.
     pub views: Vec<String>,
 }
 
 impl Default for ProjectorSection {
     fn default() -> Self {
-        Self { views: vec!["redis".to_owned(), "clickhouse".to_owned()] }
+        Self { views: vec!["redis".to_owned(), "clickhouse".to_owned(), "archive".to_owned()] }
+    }
+}
+
+/// The archive in S3, which the projector that keeps the view `archive` fills.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArchiveSection {
+    /// Bytes of outcome batches that are closed into one segment; a segment is in memory while it is made.
+    pub segment_bytes: u64,
+    /// What is so old is closed into a segment, however little it is.
+    pub segment_seconds: u64,
+    /// NATS keeps outcomes for so long; what is older, archived and in every view is trimmed.
+    pub keep_seconds: u64,
+}
+
+impl Default for ArchiveSection {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20, segment_seconds: 3600, keep_seconds: 7 * 24 * 3600 }
     }
 }
 

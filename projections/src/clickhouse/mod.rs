@@ -6,7 +6,7 @@
 
 mod connection;
 pub mod digests;
-mod fold;
+pub(crate) mod fold;
 pub mod generations;
 mod history;
 mod inserter;
@@ -15,7 +15,7 @@ mod pointer;
 mod projector;
 pub mod rebuild;
 mod refs;
-mod rows;
+pub(crate) mod rows;
 mod then;
 mod watermark;
 

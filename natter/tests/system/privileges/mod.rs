@@ -62,7 +62,7 @@ async fn nobody_can_do_more_than_its_work_takes() {
     log::nobody_does_the_work_of_another(&system).await;
     views::nobody_runs_other_commands_or_sees_other_keys(&system).await;
     history::readers_only_read_and_the_projector_only_inserts(&system).await;
-    objects::a_gateway_has_its_bucket_and_nobody_else_anything(&system).await;
+    objects::gateways_write_media_and_projectors_the_archive_and_nobody_else_anything(&system).await;
     pages::no_web_page_reaches_a_backend(&system).await;
 
     // And all of that changed nothing.

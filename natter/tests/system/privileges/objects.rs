@@ -24,20 +24,28 @@ fn assert_denied<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
     assert_eq!(error.code(), Some("AccessDenied"), "{doing}: {error:?}");
 }
 
-/// Processors and projectors have no keys at all.
-pub async fn a_gateway_has_its_bucket_and_nobody_else_anything(system: &System) {
+/// Processors have no keys at all.
+pub async fn gateways_write_media_and_projectors_the_archive_and_nobody_else_anything(system: &System) {
     let secret = |name: &str| &*system.secrets[name];
     let admin = s3_client(&keys(system, secret("s3_access_key"), secret("s3_secret_key")));
     admin.create_bucket().bucket("another").send().await.unwrap();
     admin.put_object().bucket("another").key("a").body(b"a".to_vec().into()).send().await.unwrap();
 
     let gateway = s3_client(&keys(system, secret("s3_gateway_access_key"), secret("s3_gateway_secret_key")));
-    gateway.put_object().bucket("natter").key("a").body(b"a".to_vec().into()).send().await.unwrap();
-    gateway.get_object().bucket("natter").key("a").send().await.unwrap();
-    gateway.list_objects_v2().bucket("natter").send().await.unwrap();
+    let projector = s3_client(&keys(system, secret("s3_projector_access_key"), secret("s3_projector_secret_key")));
+    for (user, own, other) in [(&gateway, "media/a", "archive/a"), (&projector, "archive/a", "media/a")] {
+        let put = |key: &str| user.put_object().bucket("natter").key(key).body(b"a".to_vec().into());
+        put(own).send().await.unwrap();
+        user.get_object().bucket("natter").key(own).send().await.unwrap();
+        user.list_objects_v2().bucket("natter").send().await.unwrap();
+        for key in [other, "a", "natter/check"] {
+            assert_denied(key, put(key).send().await);
+            assert_denied(key, user.delete_object().bucket("natter").key(key).send().await);
+        }
+        assert_denied("reading another", user.get_object().bucket("another").key("a").send().await);
+    }
     assert_denied("making a bucket", gateway.create_bucket().bucket("no").send().await);
     assert_denied("deleting the bucket", gateway.delete_bucket().bucket("natter").send().await);
-    assert_denied("reading another", gateway.get_object().bucket("another").key("a").send().await);
     let put = gateway.put_object().bucket("another").key("b").body(b"b".to_vec().into());
     assert_denied("writing another", put.send().await);
     assert_denied("listing another", gateway.list_objects_v2().bucket("another").send().await);
@@ -46,6 +54,6 @@ pub async fn a_gateway_has_its_bucket_and_nobody_else_anything(system: &System) 
 
     for (access_key, secret_key) in [("nobody", "x"), (secret("s3_access_key"), secret("s3_gateway_secret_key"))] {
         let stranger = s3_client(&keys(system, access_key, secret_key));
-        assert!(stranger.get_object().bucket("natter").key("a").send().await.is_err());
+        assert!(stranger.get_object().bucket("natter").key("media/a").send().await.is_err());
     }
 }

@@ -1,0 +1,208 @@
+//! A segment: successive batches of `EVT_p` in one object, and the manifest that vouches for it.
+//!
+//! ```text
+//! archive/<log id>/EVT_<p>/<first>-<last>.parquet   the batches
+//! archive/<log id>/EVT_<p>/<first>-<last>.json      the manifest, written last: without it there is no segment
+//! ```
+
+use bytes::Bytes;
+use natter_nats::{LogId, Stored};
+use natter_schemas::codec::OutcomeBatch;
+use natter_schemas::subjects::outcome_stream;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::parquet::{decode, encode};
+use crate::error::ViewError;
+
+/// The layout of manifests and objects that this binary writes and reads.
+const VERSION: u32 = 1;
+/// As many digits as the largest sequence has, so that names sort as numbers.
+pub(super) const DIGITS: usize = 20;
+
+/// Which batches of a partition, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span {
+    /// The first batch's sequence.
+    pub first: u64,
+    /// The last batch's.
+    pub last: u64,
+}
+
+/// What a segment is, and what its object must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The layout.
+    pub version: u32,
+    /// The log's id.
+    pub log: String,
+    /// The partition.
+    pub partition: u16,
+    /// The first batch's sequence.
+    pub first: u64,
+    /// The last batch's sequence; none between is missing.
+    pub last: u64,
+    /// Outcomes in all batches.
+    pub outcomes: u64,
+    /// When the broker stored the last batch, in Unix milliseconds.
+    pub stored_ms: u64,
+    /// Log time after the last batch, in Unix milliseconds.
+    pub log_ms: u64,
+    /// Bytes of the batches as the log has them.
+    pub log_bytes: u64,
+    /// Digest of the batches with their sequences and times, SHA-256 as hex.
+    pub batches_sha256: String,
+    /// Bytes of the object.
+    pub object_bytes: u64,
+    /// Digest of the object, SHA-256 as hex.
+    pub object_sha256: String,
+}
+
+/// Where the segments of a partition lie.
+pub(super) fn folder(log: &LogId, partition: u16) -> String {
+    format!("archive/{log}/{}/", outcome_stream(partition))
+}
+
+impl Span {
+    /// The name of an object of this span, without what it ends with.
+    pub(super) fn key(self, log: &LogId, partition: u16) -> String {
+        format!("{}{:0DIGITS$}-{:0DIGITS$}", folder(log, partition), self.first, self.last)
+    }
+
+    /// The span that a manifest's name says; `None`: it is the name of something else.
+    pub(super) fn named(key: &str) -> Option<Self> {
+        let name = key.rsplit('/').next()?.strip_suffix(MANIFEST)?;
+        let (first, last) = name.split_once('-')?;
+        if first.len() != DIGITS || last.len() != DIGITS {
+            return None;
+        }
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (first >= 1 && first <= last).then_some(Self { first, last })
+    }
+}
+
+/// How a manifest's name ends.
+pub(super) const MANIFEST: &str = ".json";
+/// How an object's name ends.
+pub(super) const OBJECT: &str = ".parquet";
+
+impl Manifest {
+    /// Which batches.
+    pub const fn span(&self) -> Span {
+        Span { first: self.first, last: self.last }
+    }
+
+    /// Successive batches, at least one, as a segment: its manifest and its object.
+    ///
+    /// # Errors
+    /// `Corrupt`: a batch cannot be decoded, or they do not follow each other.
+    pub(super) fn seal(log: &LogId, partition: u16, batches: &[Stored]) -> Result<(Self, Bytes), ViewError> {
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+            return Err(ViewError::Corrupt("a segment without a batch".to_owned()));
+        };
+        dense(partition, batches)?;
+        let object = encode(log, partition, batches)?;
+        let manifest = Self {
+            version: VERSION,
+            log: log.to_string(),
+            partition,
+            first: first.sequence,
+            last: last.sequence,
+            outcomes: outcomes(batches)?,
+            stored_ms: last.stored_ms,
+            log_ms: OutcomeBatch::decode(&last.payload)?.header.log_ms(),
+            log_bytes: batches.iter().map(|batch| batch.payload.len() as u64).sum(),
+            batches_sha256: digest(batches),
+            object_bytes: object.len() as u64,
+            object_sha256: hex::encode(Sha256::digest(&object)),
+        };
+        Ok((manifest, object))
+    }
+
+    /// The batches of the segment, out of its object: all of them, and exactly as they were put there.
+    ///
+    /// # Errors
+    /// `Corrupt`: it is not the object that the manifest vouches for; says in what.
+    pub(super) fn open(&self, object: Bytes) -> Result<Vec<Stored>, ViewError> {
+        let Self { partition, first, last, .. } = self;
+        let wrong = |what: &str| {
+            Err(ViewError::Corrupt(format!("batches {first} to {last} of EVT_{partition} in the archive: {what}")))
+        };
+        if object.len() as u64 != self.object_bytes || hex::encode(Sha256::digest(&object)) != self.object_sha256 {
+            return wrong("the object is not what its manifest says");
+        }
+        let batches = decode(object)?;
+        dense(*partition, &batches)?;
+        if batches.first().map(|batch| batch.sequence) != Some(*first)
+            || batches.last().map(|batch| batch.sequence) != Some(*last)
+        {
+            return wrong("the object has other batches than its manifest says");
+        }
+        if digest(&batches) != self.batches_sha256 {
+            return wrong("the batches are not what their manifest says");
+        }
+        Ok(batches)
+    }
+
+    /// As it is stored.
+    ///
+    /// # Errors
+    /// Never, but JSON's writer does not know.
+    pub(super) fn to_json(&self) -> Result<Bytes, ViewError> {
+        let json = serde_json::to_vec_pretty(self);
+        json.map(Bytes::from).map_err(|error| ViewError::corrupt("a manifest cannot be written", error))
+    }
+
+    /// A stored manifest.
+    ///
+    /// # Errors
+    /// `Corrupt`; `Mismatch`: it is of another layout, or of another log.
+    pub(super) fn from_json(json: &[u8], key: &str, log: &LogId) -> Result<Self, ViewError> {
+        let manifest: Self = serde_json::from_slice(json)
+            .map_err(|error| ViewError::corrupt(format!("manifest {key} of the archive"), error))?;
+        if manifest.version != VERSION {
+            let version = manifest.version;
+            return Err(ViewError::Mismatch(format!(
+                "manifest {key} of the archive has layout {version}, this binary reads {VERSION}"
+            )));
+        }
+        if manifest.log != log.to_string() || Span::named(key) != Some(manifest.span()) {
+            return Err(ViewError::Mismatch(format!("manifest {key} of the archive is that of another segment")));
+        }
+        Ok(manifest)
+    }
+}
+
+fn dense(partition: u16, batches: &[Stored]) -> Result<(), ViewError> {
+    match batches.windows(2).find(|pair| pair[1].sequence != pair[0].sequence + 1) {
+        None => Ok(()),
+        Some(pair) => Err(ViewError::Corrupt(format!(
+            "a segment of EVT_{partition} jumps from {} to {}",
+            pair[0].sequence, pair[1].sequence
+        ))),
+    }
+}
+
+fn outcomes(batches: &[Stored]) -> Result<u64, ViewError> {
+    let mut outcomes = 0;
+    for batch in batches {
+        let header = OutcomeBatch::decode(&batch.payload)?.header;
+        outcomes += header.sources.iter().map(|source| u64::from(source.records)).sum::<u64>();
+    }
+    Ok(outcomes)
+}
+
+/// Over everything that a reader of the log gets.
+fn digest(batches: &[Stored]) -> String {
+    let mut digest = Sha256::new();
+    for batch in batches {
+        let Stored { sequence, stored_ms, lease, records, behind: _, payload } = batch;
+        let numbers = [*sequence, *stored_ms, lease.unwrap_or(0), records.map_or(u64::MAX, u64::from)];
+        for number in numbers {
+            digest.update(number.to_le_bytes());
+        }
+        digest.update((payload.len() as u64).to_le_bytes());
+        digest.update(payload);
+    }
+    hex::encode(digest.finalize())
+}
