@@ -45,7 +45,10 @@ pub async fn log(config: &Config, role: &str) -> anyhow::Result<Log> {
 }
 
 /// The log with its archive, where S3 is configured.
-fn with_archive(config: &Config, log: Log) -> anyhow::Result<Log> {
+///
+/// # Errors
+/// A part of what S3 needs is not configured.
+pub fn with_archive(config: &Config, log: Log) -> anyhow::Result<Log> {
     if config.require(&[Need::S3]).is_err() {
         return Ok(log);
     }

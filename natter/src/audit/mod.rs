@@ -110,6 +110,7 @@ impl Audit {
             }
             Err(error) => return Err(error).context("cannot open the log"),
         };
+        let log = connect::with_archive(config, log)?;
         let redis = if options.redis { Some(connect::redis(config).await?) } else { None };
         let clickhouse = if options.clickhouse { Some(connect::clickhouse(config)?) } else { None };
         let replicas = Replicas::connect(&log, &log_config, &options.replicas).await?;
