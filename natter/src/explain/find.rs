@@ -25,6 +25,8 @@ pub struct Found {
     pub records: u32,
     /// Bytes of its batch.
     pub bytes: usize,
+    /// NATS has it no more: it was read from the archive.
+    pub archived: bool,
     /// The lease under which it was decided.
     pub lease: u64,
     /// Its command.
@@ -124,6 +126,7 @@ async fn in_batch(
     for source in &header.sources {
         let of_source = outcomes.by_ref().take(source.records as usize);
         let Some((index, placed)) = (0..).zip(of_source).find(|(_, placed)| is_it(placed)) else { continue };
+        let archived = stored.sequence < log.bounds(&outcome_stream(partition)).await?.first;
         let state = state(log, partition, source, index, &placed.outcome.received).await?;
         let command = CommandAt {
             stream: command_stream(partition),
@@ -141,6 +144,7 @@ async fn in_batch(
             stored_ms: stored.stored_ms,
             records: header.records(),
             bytes: stored.payload.len(),
+            archived,
             lease: header.lease,
             command,
         }));

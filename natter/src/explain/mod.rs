@@ -117,6 +117,7 @@ impl Explanation {
                 "records": found.records,
                 "bytes": found.bytes,
                 "stored_at": rfc3339(found.stored_ms),
+                "archived": found.archived,
                 "log_at": rfc3339(found.placed.log_ms),
                 "lease": found.lease,
             },

@@ -115,12 +115,13 @@ impl Explanation {
         line(f, "command", format_args!("{stream} {sequence}, record {index} of {records}, stored {stored}{state}"))?;
         let position = found.placed.position;
         let (stream, records, bytes, lease) = (&found.stream, found.records, found.bytes, found.lease);
+        let archived = if found.archived { ": trimmed since, read from the archive" } else { "" };
         let (index, stored) = (position.index.unwrap_or(0), rfc3339(found.stored_ms));
         line(
             f,
             "outcome",
             format_args!(
-                "{stream} {}, record {index} of {records} ({bytes} bytes), stored {stored} under lease {lease}",
+                "{stream} {}, record {index} of {records} ({bytes} bytes), stored {stored} under lease {lease}{archived}",
                 position.sequence
             ),
         )

@@ -1,6 +1,7 @@
 //! Tests over real servers: NATS and Redis are started per test, ClickHouse and S3 once for all.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod archive;
 mod as_of;
 mod audit;
 mod backends;

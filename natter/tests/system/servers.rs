@@ -60,6 +60,11 @@ impl Servers {
         self.backends.endpoints().of(role).redis_url
     }
 
+    /// An S3 server of this test's own.
+    pub fn s3(&self) -> backends::S3 {
+        self.backends.endpoints().s3.clone()
+    }
+
     /// A ClickHouse of this test's own; the database is not made yet.
     pub fn clickhouse(&self) -> ClickHouse {
         let backends::ClickHouse { url, user, password } = self.backends.endpoints().clickhouse.clone();

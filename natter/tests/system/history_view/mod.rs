@@ -1,6 +1,7 @@
 //! The history over a real ClickHouse: against a model, inserted twice and in other cuts, by two projectors, killed in the
 //! middle; and what clients read where hot view, history and log meet.
 
+mod archive;
 mod objects;
 mod outage;
 mod projectors;
