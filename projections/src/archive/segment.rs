@@ -206,3 +206,86 @@ fn digest(batches: &[Stored]) -> String {
     }
     hex::encode(digest.finalize())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The log of the test.
+    const LOG: &str = "0123456789abcdef0123456789abcdef";
+
+    /// The golden outcome batch of the log's encoding, three times.
+    fn batches() -> Vec<Stored> {
+        let golden = include_str!("../../../schemas/golden/v1.txt");
+        let hex = golden.lines().find_map(|line| line.strip_prefix("batch.outcome ")).unwrap();
+        let payload = Bytes::from(hex::decode(hex).unwrap());
+        let stored = |sequence| Stored {
+            sequence,
+            stored_ms: 1_700_000_000_000 + sequence,
+            lease: (sequence > 7).then_some(3),
+            records: Some(2),
+            behind: 0,
+            payload: payload.clone(),
+        };
+        (7..10).map(stored).collect()
+    }
+
+    fn sealed() -> (Manifest, Bytes) {
+        Manifest::seal(&LOG.parse().unwrap(), 5, &batches()).unwrap()
+    }
+
+    /// What was archived once is read for ever. The files are written by `NATTER_WRITE_GOLDEN=1 cargo test -p natter-projections`, once for each
+    /// layout.
+    #[test]
+    fn a_segment_of_the_first_layout_is_read_as_it_always_was() {
+        let file = |end| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("golden/segment-v1{end}"));
+        if std::env::var_os("NATTER_WRITE_GOLDEN").is_some() {
+            let (manifest, object) = sealed();
+            std::fs::write(file(MANIFEST), manifest.to_json().unwrap()).unwrap();
+            std::fs::write(file(OBJECT), object).unwrap();
+        }
+        let (log, key) = (LOG.parse().unwrap(), Span { first: 7, last: 9 }.key(&LOG.parse().unwrap(), 5));
+        let json = std::fs::read(file(MANIFEST)).unwrap();
+        let manifest = Manifest::from_json(&json, &format!("{key}{MANIFEST}"), &log).unwrap();
+        assert_eq!(manifest.open(std::fs::read(file(OBJECT)).unwrap().into()).unwrap(), batches());
+    }
+
+    #[test]
+    fn what_is_sealed_is_what_is_opened() {
+        let (manifest, object) = sealed();
+        assert_eq!((manifest.span(), manifest.partition), (Span { first: 7, last: 9 }, 5));
+        assert_eq!(manifest.open(object.clone()).unwrap(), batches());
+        for at in (0..object.len()).step_by(97) {
+            let mut damaged = object.to_vec();
+            damaged[at] ^= 1;
+            assert!(matches!(manifest.open(damaged.into()), Err(ViewError::Corrupt(_))), "bit at byte {at}");
+        }
+        let other = Manifest { batches_sha256: "0".repeat(64), ..manifest };
+        assert!(other.open(object).unwrap_err().to_string().contains("are not what their manifest says"));
+    }
+
+    #[test]
+    fn batches_that_do_not_follow_each_other_are_no_segment() {
+        let mut batches = batches();
+        batches.remove(1);
+        let log = LOG.parse().unwrap();
+        assert!(Manifest::seal(&log, 5, &batches).unwrap_err().to_string().contains("jumps from 7 to 9"));
+        assert!(Manifest::seal(&log, 5, &[]).is_err());
+    }
+
+    #[test]
+    fn names_say_the_span() {
+        let log = LOG.parse().unwrap();
+        let span = Span { first: 12, last: 345 };
+        let key = format!("{}{MANIFEST}", span.key(&log, 1023));
+        assert_eq!(key, format!("archive/{LOG}/EVT_1023/00000000000000000012-00000000000000000345.json"));
+        assert_eq!(Span::named(&key), Some(span));
+        for other in ["", "a.json", "12-345.json", "00000000000000000012-00000000000000000345.parquet"] {
+            assert_eq!(Span::named(other), None, "{other}");
+        }
+        assert_eq!(Span::named("x/00000000000000000009-00000000000000000007.json"), None, "its end is before its begin");
+        assert_eq!(Span::named("x/00000000000000000000-00000000000000000007.json"), None, "sequences begin at 1");
+    }
+}
