@@ -32,7 +32,9 @@ impl Log {
     /// As [`Log::bounds`]; [`LogError::Transient`]: the archive is needed and away.
     pub async fn whole_bounds(&self, stream: &str) -> Result<Bounds, LogError> {
         let bounds = self.bounds(stream).await?;
-        let Some((archive, partition)) = self.archive_of(stream).filter(|_| bounds.first > 1) else { return Ok(bounds) };
+        let Some((archive, partition)) = self.archive_of(stream).filter(|_| bounds.first > 1) else {
+            return Ok(bounds);
+        };
         let is_whole = archive.end(partition).await? + 1 >= bounds.first;
         Ok(Bounds { first: if is_whole { 1 } else { bounds.first }, ..bounds })
     }
@@ -59,7 +61,9 @@ impl Log {
         let mut batches = archive.read(partition, from).await?;
         if let Some(first) = batches.first().filter(|first| first.sequence != from) {
             let found = first.sequence;
-            return Err(LogError::Corrupt(format!("the archive of {stream} gave batch {found} where {from} was asked for")));
+            return Err(LogError::Corrupt(format!(
+                "the archive of {stream} gave batch {found} where {from} was asked for"
+            )));
         }
         for batch in &mut batches {
             batch.behind = bounds.last.saturating_sub(batch.sequence);

@@ -44,7 +44,9 @@ fn say(line: &str) {
 /// NATS, S3 or a view is away.
 pub async fn archive(args: &Archive) -> anyhow::Result<ExitCode> {
     match args {
-        Archive::Status(Asked { running, json }) => answer(&archive::status(&running.auditors_config()?).await?, *json)?,
+        Archive::Status(Asked { running, json }) => {
+            answer(&archive::status(&running.auditors_config()?).await?, *json)?;
+        }
         Archive::Verify(Asked { running, json }) => {
             let verified = archive::verify(&running.auditors_config()?).await?;
             answer(&verified, *json)?;

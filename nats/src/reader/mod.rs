@@ -62,7 +62,7 @@ pub struct Reader {
 enum Source {
     /// What the archive gave.
     Archive(VecDeque<Stored>),
-    Stream(Consumer),
+    Stream(Box<Consumer>),
 }
 
 struct Consumer {
@@ -196,6 +196,6 @@ impl Reader {
             .messages()
             .await
             .map_err(|error| self.place.failed(error))?;
-        Ok(Source::Stream(Consumer { messages, ahead: VecDeque::new() }))
+        Ok(Source::Stream(Box::new(Consumer { messages, ahead: VecDeque::new() })))
     }
 }

@@ -13,8 +13,8 @@ use natter_projections::archive::{Archiver, Closing, Segments};
 use natter_schemas::subjects::outcome_stream;
 
 pub use self::report::{Done, Status, Verified};
-pub use self::verify::verify;
 use self::report::{Put, Standing};
+pub use self::verify::verify;
 use crate::cli::{Running, parse_duration};
 use crate::config::{ArchiveSection, Config};
 use crate::connect;

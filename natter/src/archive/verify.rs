@@ -28,7 +28,11 @@ pub async fn verify(config: &Config) -> anyhow::Result<Verified> {
         for span in &spans {
             let Span { first, last } = *span;
             if first > end + 1 {
-                verified.wrong(partition, *span, format!("batches {} to {} are in no segment before it", end + 1, first - 1));
+                verified.wrong(
+                    partition,
+                    *span,
+                    format!("batches {} to {} are in no segment before it", end + 1, first - 1),
+                );
             }
             end = end.max(last);
             match read(&segments, partition, *span).await {
@@ -53,12 +57,7 @@ async fn read(segments: &Segments, partition: u16, span: Span) -> Result<(Vec<St
 }
 
 /// In what the log has other batches than the segment, as far as it still has them.
-async fn differs(
-    log: &Log,
-    partition: u16,
-    batches: &[Stored],
-    compared: &mut u64,
-) -> anyhow::Result<Option<String>> {
+async fn differs(log: &Log, partition: u16, batches: &[Stored], compared: &mut u64) -> anyhow::Result<Option<String>> {
     let stream = outcome_stream(partition);
     let Some(last) = batches.last().map(|batch| batch.sequence) else { return Ok(None) };
     let begin = log.bounds(&stream).await.context("cannot see the log")?.first;

@@ -16,8 +16,8 @@ use serde::Deserialize;
 pub use self::check::Need;
 pub use self::secret::Secret;
 pub use self::sections::{
-    ArchiveSection, ClickHouseSection, GatewaySection, LogSection, ProjectorSection, RedisSection, S3Section, TelemetrySection,
-    TenantsSection,
+    ArchiveSection, ClickHouseSection, GatewaySection, LogSection, ProjectorSection, RedisSection, S3Section,
+    TelemetrySection, TenantsSection,
 };
 
 /// Everything that a process can be told.

@@ -65,7 +65,8 @@ impl System {
         let audited = self.process.run(&["audit", "--json", "--caught-up", "60s"]).await;
         let report: Value = serde_json::from_slice(&audited.stdout).unwrap();
         assert_eq!(report["clean"], true, "{report:#}");
-        let logged: u64 = report["partitions"].as_array().unwrap().iter().map(|of| of["outcomes"].as_u64().unwrap()).sum();
+        let logged: u64 =
+            report["partitions"].as_array().unwrap().iter().map(|of| of["outcomes"].as_u64().unwrap()).sum();
         assert!(logged >= self.history.accepted(), "{logged} outcomes were looked at");
     }
 
@@ -107,7 +108,11 @@ async fn what_was_trimmed_is_read_as_if_it_were_still_there() {
     // Explained by the id alone, out of the archive.
     let id: u64 = process.clickhouse().query("SELECT min(message) FROM natter.messages").fetch_one().await.unwrap();
     let explained = process.ask(&["explain", &id.to_string(), "--json"]).await;
-    assert_eq!(serde_json::from_str::<Value>(&explained).unwrap()["stored"]["outcome"]["archived"], true, "{explained}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&explained).unwrap()["stored"]["outcome"]["archived"],
+        true,
+        "{explained}"
+    );
 
     // The hot views are lost: the projector reads everything again.
     let client = redis::Client::open(process.run["redis"].as_str().unwrap()).unwrap();

@@ -178,7 +178,8 @@ impl Archiver {
         while first_kept < bounds.last {
             if oldest.as_ref().is_none_or(|known| known.last < first_kept || known.first > first_kept) {
                 let spans = self.segments.spans(partition).await?;
-                let Some(span) = spans.iter().rev().find(|span| span.first <= first_kept && span.last >= first_kept) else {
+                let Some(span) = spans.iter().rev().find(|span| span.first <= first_kept && span.last >= first_kept)
+                else {
                     break;
                 };
                 *oldest = Some(self.segments.manifest(partition, *span).await?);

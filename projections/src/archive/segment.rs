@@ -285,7 +285,11 @@ mod tests {
         for other in ["", "a.json", "12-345.json", "00000000000000000012-00000000000000000345.parquet"] {
             assert_eq!(Span::named(other), None, "{other}");
         }
-        assert_eq!(Span::named("x/00000000000000000009-00000000000000000007.json"), None, "its end is before its begin");
+        assert_eq!(
+            Span::named("x/00000000000000000009-00000000000000000007.json"),
+            None,
+            "its end is before its begin"
+        );
         assert_eq!(Span::named("x/00000000000000000000-00000000000000000007.json"), None, "sequences begin at 1");
     }
 }

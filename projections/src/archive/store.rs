@@ -17,6 +17,9 @@ use crate::objects::Objects;
 /// Opened segments that are kept: readers of one batch come back for its neighbours.
 const OPEN_MAX: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
 
+/// Batches of segments, by partition and span.
+type Open = LruCache<(u16, Span), Arc<Vec<Stored>>>;
+
 /// The archive of one log; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Segments {
@@ -24,7 +27,7 @@ pub struct Segments {
     log: LogId,
     /// By partition, each by its first sequence; segments never go.
     known: Arc<Mutex<HashMap<u16, BTreeMap<u64, u64>>>>,
-    open: Arc<Mutex<LruCache<(u16, Span), Arc<Vec<Stored>>>>>,
+    open: Arc<Mutex<Open>>,
 }
 
 impl Segments {
@@ -165,7 +168,9 @@ mod tests {
 
     #[test]
     fn the_end_is_before_the_first_hole() {
-        let spans = |spans: &[(u64, u64)]| spans.iter().map(|(first, last)| Span { first: *first, last: *last }).collect::<Vec<_>>();
+        let spans = |spans: &[(u64, u64)]| {
+            spans.iter().map(|(first, last)| Span { first: *first, last: *last }).collect::<Vec<_>>()
+        };
         for (of, wanted) in [
             (spans(&[]), 0),
             (spans(&[(2, 9)]), 0),

@@ -120,5 +120,8 @@ async fn an_archive_that_does_not_meet_the_log_stops_the_partition() {
     world.write(2, 60).await;
     let other = Segments::new(objects(s3.service, &format!("{}-other", s3.bucket)).await, world.log.id().clone());
     let stopped = archiver(&world, &other, ALL).catch_up(0).await.unwrap_err();
-    assert!(matches!(&stopped, ViewError::Corrupt(text) if text.contains("ends at 0") && text.contains("begins at 6")), "{stopped}");
+    assert!(
+        matches!(&stopped, ViewError::Corrupt(text) if text.contains("ends at 0") && text.contains("begins at 6")),
+        "{stopped}"
+    );
 }
