@@ -22,7 +22,7 @@ use crate::cli::{
 };
 use crate::doctor::Verdict;
 use crate::explain::{self, Explain};
-use crate::rebuild::{self, Options, Rebuild, Shown, View};
+use crate::rebuild::{self, Options, Rebuild, Shown, Steps, View};
 use crate::running::Running;
 use crate::sql::{self, Sql};
 use crate::what_if::{self, WhatIf};
@@ -241,9 +241,12 @@ pub async fn rebuild(args: &Rebuild) -> anyhow::Result<ExitCode> {
             continue;
         }
         let Rebuild { throttle, accept, differences: differences_max, .. } = *args;
-        let shown = Shown::new(name, !args.json);
-        let report =
-            rebuild::rebuild(&config, view, &Options { throttle, accept, differences_max }, |at| shown.tell(at)).await;
+        let (shown, mut steps) = (Shown::new(name, !args.json), Steps::new(name, args.steps));
+        let tell = |at: &rebuild::Progress| {
+            shown.tell(at);
+            steps.tell(at.step).iter().for_each(|line| say(line));
+        };
+        let report = rebuild::rebuild(&config, view, &Options { throttle, accept, differences_max }, tell).await;
         shown.end();
         let report = report?;
         answer(&report, args.json)?;

@@ -33,6 +33,9 @@ pub struct Rebuild {
     /// Print the report as one JSON document, and no progress.
     #[arg(long)]
     pub json: bool,
+    /// With --json: before the report, a JSON line whenever a step (begin, build, compare, switch) begins.
+    #[arg(long, requires = "json")]
+    pub steps: bool,
 }
 
 /// What is rebuilt.

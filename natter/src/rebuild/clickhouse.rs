@@ -10,7 +10,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::Options;
 use super::compare::compare;
-use super::following::{Following, Progress};
+use super::following::{Following, Progress, Step};
 use super::report::{Differences, Report, rate};
 use crate::config::Config;
 use crate::connect;
@@ -24,9 +24,10 @@ pub(super) async fn rebuild(
     config: &Config,
     log: &Log,
     options: &Options,
-    tell: impl FnMut(&Progress),
+    mut tell: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
+    tell(&Progress::default());
     let clickhouse = connect::clickhouse(config)?;
     end_switch(&clickhouse, log.partitions()).await?;
     let live = rebuild::live(&clickhouse).await.context("cannot see the history")?;
@@ -37,16 +38,18 @@ pub(super) async fn rebuild(
     let projector = HistoryProjector::new(next.clone(), handle);
     let partitions: Vec<u16> = (0..log.partitions()).collect();
     let mut following = Following::start(log, &partitions, projector, options.throttle);
-    following.keep_up(tell).await?;
+    following.keep_up(&mut tell).await?;
     let build_seconds = began.elapsed().as_secs_f64();
     let records = following.records();
 
+    tell(&following.built(Step::Compare));
     let (mut found, mut compared) = (Differences::new(options.differences_max), Vec::new());
     for partition in partitions {
         compared.push(compare(log, &live, &next, partition, &mut found).await?);
     }
     let switched = found.total == 0 || options.accept;
     if switched {
+        tell(&following.built(Step::Switch));
         switch(&clickhouse, log.partitions(), &live, &next, following).await?;
     } else {
         following.stop().await;

@@ -13,6 +13,7 @@ use natter_projections::error::ViewError;
 use natter_projections::runner::{Projector, Runner, StepSize, Steps};
 use natter_projections::watermark::Watermark;
 use natter_schemas::subjects::outcome_stream;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -25,9 +26,26 @@ const KEEPS_UP_WITHIN: Duration = Duration::from_secs(30);
 /// Steps a second at least where the rate is limited: large ones would make it work in fits.
 const STEPS_A_SECOND: u64 = 4;
 
+/// What a rebuild does just now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// It makes the new generation, or finds the one that was begun.
+    #[default]
+    Begin,
+    /// It applies the log.
+    Build,
+    /// It compares both generations.
+    Compare,
+    /// It puts the new one in the place of the live one.
+    Switch,
+}
+
 /// How far a rebuild is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Progress {
+    /// What it does.
+    pub step: Step,
     /// Batches of the log that the new generation has, over all partitions.
     pub batches: u64,
     /// Batches of the log.
@@ -170,7 +188,7 @@ impl Following {
         let (mut ends, mut looked) = (self.ends().await?, Instant::now());
         loop {
             self.tick(&mut looks).await?;
-            tell(&self.progress(&ends));
+            tell(&self.progress(Step::Build, &ends));
             let is_there = |(reached, end): (&AtomicU64, &u64)| reached.load(Ordering::Relaxed) >= *end;
             let is_late = looked.elapsed() > KEEPS_UP_WITHIN;
             if self.seen.reached.values().zip(&ends).all(is_there) && !is_late {
@@ -204,18 +222,24 @@ impl Following {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    fn progress(&self, ends: &[u64]) -> Progress {
+    fn progress(&self, step: Step, ends: &[u64]) -> Progress {
         let batches: u64 = self.seen.reached.values().map(|reached| reached.load(Ordering::Relaxed)).sum();
         let batches_total = ends.iter().sum::<u64>().max(batches);
         let (applied, seconds) = (self.seen.batches.load(Ordering::Relaxed), self.began.elapsed().as_secs_f64());
         let seconds_left = (applied > 0).then(|| (batches_total - batches) as f64 * seconds / applied as f64);
         Progress {
+            step,
             batches,
             batches_total,
             records: self.records(),
             records_per_second: self.records() as f64 / seconds.max(0.001),
             seconds_left,
         }
+    }
+
+    /// How far it is in a step after the build: it has all of the log that it was to have.
+    pub(super) fn built(&self, step: Step) -> Progress {
+        self.progress(step, &[])
     }
 
     /// Outcomes applied so far.

@@ -18,14 +18,15 @@ mod shown;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use natter_nats::backoff::Backoff;
 use natter_nats::{Lease, LeaseOptions, Log};
 use tokio::time::Instant;
 
 pub use self::args::{Options, Rebuild, Wanted};
-pub use self::following::Progress;
+pub use self::following::{Progress, Step};
 pub use self::report::{Compared, Difference, Report};
-pub use self::shown::Shown;
+pub use self::shown::{Shown, Steps};
 use crate::config::Config;
 use crate::connect;
 
@@ -33,11 +34,12 @@ use crate::connect;
 const LEASE_WITHIN: Duration = Duration::from_secs(6);
 
 /// A view that can be rebuilt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum View {
     /// The Redis views.
     Redis,
     /// The history.
+    #[value(name = "clickhouse")]
     ClickHouse,
 }
 

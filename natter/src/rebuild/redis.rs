@@ -14,7 +14,7 @@ use natter_schemas::subjects::outcome_stream;
 use tokio::time::Instant;
 
 use super::Options;
-use super::following::{Following, Progress};
+use super::following::{Following, Progress, Step};
 use super::report::{Compared, Differences, Report, rate};
 use crate::audit::redis::RedisSide;
 use crate::audit::report::Differences as Found;
@@ -28,17 +28,19 @@ pub(super) async fn rebuild(
     config: &Config,
     log: &Log,
     options: &Options,
-    tell: impl FnMut(&Progress),
+    mut tell: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
+    tell(&Progress::default());
     let redis = connect::redis(config).await?;
     let begun = begin(&redis, log.partitions()).await?;
     let partitions: Vec<u16> = begun.iter().map(|one| one.partition).collect();
     let projector = RedisProjector::new(redis.next());
     let mut following = Following::start(log, &partitions, projector, options.throttle);
-    following.keep_up(tell).await?;
+    following.keep_up(&mut tell).await?;
     let build_seconds = began.elapsed().as_secs_f64();
 
+    tell(&following.built(Step::Compare));
     let (mut found, mut compared) = (Differences::new(options.differences_max), Vec::new());
     for partition in &partitions {
         compared.push(compare(log, &redis, *partition, &mut found).await?);
@@ -46,6 +48,7 @@ pub(super) async fn rebuild(
     let records = following.records();
     let switched = found.total == 0 || options.accept;
     if switched {
+        tell(&following.built(Step::Switch));
         for one in &begun {
             switch(&redis, one, &following).await?;
         }
