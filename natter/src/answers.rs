@@ -128,13 +128,14 @@ pub async fn import(args: Import) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures and prints what came of it.
+/// Measures and prints what came of it; exit code 1 where what was measured went wrong.
 ///
 /// # Errors
 /// The mode cannot run.
-pub async fn bench(args: &Bench) -> anyhow::Result<()> {
-    say(&bench::bench(args).await?);
-    Ok(())
+pub async fn bench(args: &Bench) -> anyhow::Result<ExitCode> {
+    let bench::Shown { text, is_right } = bench::bench(args).await?;
+    say(&text);
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Where the gateway is.

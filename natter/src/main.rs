@@ -77,7 +77,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rebuild(args) => return answers::rebuild(&args).await,
         Command::Archive(args) => return answers::archive(&args).await,
         Command::Policy(args) => answers::policy(&args).await?,
-        Command::Bench(args) => answers::bench(&args).await?,
+        Command::Bench(args) => return answers::bench(&args).await,
         Command::Soak(args) => return soak::soak(&args).await,
         Command::Audit(args) => return answers::audit(&args).await,
         Command::Health(args) => return answers::health(&args).await,

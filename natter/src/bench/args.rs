@@ -1,11 +1,13 @@
 //! The command line of `natter bench`.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use natter_schemas::names::Tenant;
 
 use crate::cli;
+use crate::rebuild::View;
 
 /// `natter bench`.
 #[derive(Debug, Subcommand)]
@@ -22,12 +24,14 @@ pub enum Bench {
     History(History),
     /// Starts: with an empty log and a long one, after a kill, and after the Redis views are lost; on a system of its own.
     Start(Start),
+    /// A view built anew: records a second, memory, reads meanwhile; and rebuilds that are killed and go on.
+    Rebuild(Rebuild),
     /// Publisher, decision, outcome: without sockets, in this process, on servers of its own.
     Pipeline(Pipeline),
 }
 
 /// The running system that is meant.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Against {
     /// Which system.
     #[command(flatten)]
@@ -179,6 +183,41 @@ pub struct Start {
     /// Print the report as one JSON line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `natter bench rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Which system; with --config, its users must be those who may do everything (admin, default).
+    #[command(flatten)]
+    pub against: Against,
+    /// Not a system that runs: one of the bench's own, with so many messages in its log.
+    #[arg(long, conflicts_with_all = ["data", "config"], value_parser = clap::value_parser!(u64).range(1..))]
+    pub messages: Option<u64>,
+    /// The views, one after another.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["redis", "clickhouse"])]
+    pub views: Vec<View>,
+    /// Kill the rebuild of each view so many times, starting it again each time, and audit in the end.
+    #[arg(long, default_value_t = 0)]
+    pub kills: u32,
+    /// Of the moments of the kills.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Records a second at most, as `natter rebuild --throttle`.
+    #[arg(long, value_name = "RECORDS")]
+    pub throttle: Option<NonZeroU64>,
+    /// Seconds of reads before each rebuild.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Pages read a second, at fixed times: newest and deep ones in turn.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub reads: u64,
+    /// Messages of the room that is read, written before.
+    #[arg(long, default_value_t = 20_000)]
+    pub room: u64,
+    /// Messages of a page.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=200))]
+    pub limit: u64,
 }
 
 /// `natter bench pipeline`.

@@ -15,9 +15,12 @@ pub(crate) mod http;
 mod idle;
 mod latency;
 mod machine;
+mod own;
 mod pace;
+mod pages;
 mod pipeline;
 mod processes;
+mod rebuild;
 mod report;
 mod room;
 mod scrape;
@@ -33,11 +36,20 @@ use serde::Serialize;
 
 pub use self::args::Bench;
 
+/// A report as it is printed.
+#[derive(Debug)]
+pub struct Shown {
+    /// The report.
+    pub text: String,
+    /// Whether everything was as it must be, as far as the mode judges that; how good a figure is, is for people to judge.
+    pub is_right: bool,
+}
+
 /// Runs a mode and gives its report: JSON in one line where that was asked for, else tables.
 ///
 /// # Errors
 /// The mode cannot run; a figure that is bad is no error.
-pub async fn bench(args: &Bench) -> anyhow::Result<String> {
+pub async fn bench(args: &Bench) -> anyhow::Result<Shown> {
     match args {
         Bench::Sockets(args) => shown(&sockets::sockets(args).await?, args.against.json),
         Bench::Room(args) => shown(&room::room(args).await?, args.against.json),
@@ -46,9 +58,15 @@ pub async fn bench(args: &Bench) -> anyhow::Result<String> {
         Bench::History(args) => shown(&history::history(args).await?, args.against.json),
         Bench::Start(args) => shown(&start::start(args).await?, args.json),
         Bench::Pipeline(args) => shown(&pipeline::pipeline(args).await?, args.json),
+        Bench::Rebuild(args) => {
+            let report = rebuild::rebuild(args).await?;
+            let is_right = report.runs.iter().all(rebuild::Run::is_right);
+            Ok(Shown { is_right, ..shown(&report, args.against.json)? })
+        }
     }
 }
 
-fn shown<R: Serialize + Display>(report: &report::Report<R>, json: bool) -> anyhow::Result<String> {
-    Ok(if json { serde_json::to_string(report)? } else { report.to_string() })
+fn shown<R: Serialize + Display>(report: &report::Report<R>, json: bool) -> anyhow::Result<Shown> {
+    let text = if json { serde_json::to_string(report)? } else { report.to_string() };
+    Ok(Shown { text, is_right: true })
 }

@@ -169,7 +169,8 @@ fn cpu(path: &str) -> Option<Duration> {
     Some(Duration::from_micros(ticks * 1_000_000 / hertz))
 }
 
-fn resident_bytes(pid: u32) -> Option<u64> {
+/// Resident memory of a process; `None`: it has gone.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)

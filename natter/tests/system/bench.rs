@@ -124,6 +124,54 @@ async fn connect(system: &Process) {
     }
 }
 
+/// Small, so that a rebuild is over soon.
+const ROOM: [&str; 9] = ["rebuild", "--json", "--room", "600", "--limit", "20", "--seconds", "1", "--reads"];
+
+/// Both views, on a system of the bench's own: nothing differs, reads are what they should be, and killed rebuilds go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn rebuilds_are_measured_and_killed() {
+    let report = own_report(&[&ROOM[..], &["40", "--messages", "3000", "--kills", "4", "--seed", "3"]].concat()).await;
+    let runs = report["runs"].as_array().unwrap();
+    assert_eq!(runs.iter().map(|run| run["view"].as_str().unwrap()).collect::<Vec<_>>(), ["redis", "clickhouse"]);
+    for run in runs {
+        assert_eq!((&run["switched"], count(&run["differences"])), (&true.into(), 0), "{run}");
+        // Messages, and what made their rooms.
+        assert!(count(&run["records"]) > 3600 && run["records_per_second"].as_f64().unwrap() > 0.0, "{run}");
+        let memory = ["first_quarter_mib", "last_quarter_mib", "build_max_mib"].map(|key| count(&run["memory"][key]));
+        assert!(memory.iter().all(|mib| (1..1000).contains(mib)), "{run}");
+        for pages in ["before", "during"].map(|when| &run["reads"][when]) {
+            assert_eq!(
+                (&pages["wrong"], count(&pages["missing"])),
+                (&Value::Object(serde_json::Map::new()), 0),
+                "{run}"
+            );
+            assert!(["newest", "deep"].iter().all(|kind| count(&pages[kind]["count"]) > 5), "{run}");
+        }
+        let kills = &run["kills"];
+        let made: u64 = ["begin", "build", "compare", "switch"].iter().map(|step| count(&kills[step])).sum();
+        assert_eq!(["differences", "audit_differences"].map(|key| count(&kills[key])), [0, 0], "{kills}");
+        assert!(made == 4 && count(&kills["rebuilds"]) > 0, "{kills}");
+    }
+}
+
+/// A view with something in it that the log does not have: counted, not switched, and exit code 1.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_differs_is_told_by_the_exit_code() {
+    let outer = tempfile::tempdir().unwrap();
+    let system = Process::up(&outer.path().join("data")).await;
+    let redis = redis::Client::open(system.run["redis"].as_str().unwrap()).unwrap();
+    let mut redis = redis.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("HSET").arg(&["{0}:0:n:demo", "zoe", "Zoe"]).query_async::<()>(&mut redis).await.unwrap();
+    let bench = ["bench rebuild", "--views", "redis", "--kills", "1"];
+    let output = system.run(&[&bench[..], &ROOM[1..], &["20"]].concat()).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [run] = report["runs"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!((&run["switched"], count(&run["differences"])), (&false.into(), 1), "{run}");
+    assert_eq!(run["kills"], Value::Null, "what differs already is not killed: {run}");
+    assert!(system.term().await.success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_are_measured_one_after_another() {
     let report = own_report(&["start", "--messages", "1500", "--json"]).await;

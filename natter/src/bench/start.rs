@@ -2,42 +2,32 @@
 //!
 //! On a system of its own, in a folder that is deleted at the end.
 
-mod child;
-mod lines;
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use rustix::process::Signal;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use self::child::Up;
 use super::args::Start;
 use super::client::Client;
 use super::machine::Machine;
+use super::own::{self, Up, lines, shown, token};
 use super::processes::Processes;
 use super::report::{Report, grouped, head, table};
 use super::system::versions;
 use super::traffic::salt;
-use crate::audit::{self, Audit};
-use crate::config::Config;
-use crate::import::{self, import};
-use crate::{connect, running, tenants, up};
+use crate::{connect, running, up};
 
 /// Messages that an empty log gets nonetheless: a room that the first answer is about.
 const FEW: u64 = 1;
-/// Everything that is in the log is shown within this time.
-const SHOWN_WITHIN: Duration = Duration::from_mins(30);
 /// A system that is ready answers within this time.
 const ANSWERED_WITHIN: Duration = Duration::from_mins(10);
 const RETRY: Duration = Duration::from_millis(20);
-const TOKEN_TTL: Duration = Duration::from_hours(24);
-const TENANT: &str = "demo";
 
 /// One start.
 #[derive(Debug, Clone, Serialize)]
@@ -133,30 +123,13 @@ impl Bench {
 
     /// Imports so many messages, and waits until both views show them.
     async fn fill(&mut self, messages: u64) -> anyhow::Result<()> {
-        let (file, config) = (self.folder.join("lines.jsonl"), running::config(&self.data)?);
-        lines::write(&file, messages)?;
-        let options = import::Options {
-            file,
-            gateway: running::Running::read(&self.data)?.http,
-            token: token(&config, "bench-import", true)?,
-            window: 4096,
-            progress: false,
-        };
-        let summary = import(&options, |line, code, reason| tracing::warn!(line, code, reason, "refused")).await?;
-        let refused: u64 = summary.tally.rejected.values().sum();
-        ensure!(refused == 0, "{refused} of {messages} messages were refused");
-        self.messages += summary.tally.accepted;
-        shown(&config, true).await
+        self.messages += own::fill(&self.data, messages).await?;
+        Ok(())
     }
 
     async fn flush(&self) -> anyhow::Result<()> {
         connect::flush_redis(&running::config(&self.data)?).await
     }
-}
-
-fn token(config: &Config, user: &str, service: bool) -> anyhow::Result<String> {
-    let keys = connect::tenant_keys(&config.tenants)?;
-    tenants::token(&keys, &TENANT.try_into()?, &user.try_into()?, None, TOKEN_TTL, service)
 }
 
 /// Sends a message to the first room until it is answered, as a client does that was told to come back.
@@ -176,14 +149,6 @@ async fn first_answer(system: &Up, data: &Path) -> anyhow::Result<()> {
         command["resend"] = true.into();
         sleep(RETRY).await;
     }
-}
-
-/// Waits until the Redis views, and the history where that is wanted, show all that is in the log now.
-async fn shown(config: &Config, history: bool) -> anyhow::Result<()> {
-    let options = audit::Options { clickhouse: history, ..audit::Options::default() };
-    let audit = Audit::connect(config, &options).await?.ok().context("the log contradicts itself")?;
-    ensure!(audit.is_shown(SHOWN_WITHIN).await?, "the views do not show the log in time");
-    Ok(())
 }
 
 impl fmt::Display for Run {
