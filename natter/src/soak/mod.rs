@@ -12,6 +12,7 @@ mod device;
 mod faults;
 mod hearing;
 mod http;
+mod outage;
 mod parts;
 mod process;
 pub mod proxy;
@@ -38,7 +39,6 @@ use anyhow::Context;
 pub use self::args::Soak;
 pub(crate) use self::process::signal;
 
-use self::parts::Shape;
 use self::results::Results;
 use self::round::{Round, round};
 
@@ -50,8 +50,10 @@ const ROUND_MAX: Duration = Duration::from_mins(5);
 /// # Errors
 /// The system cannot be started.
 pub async fn soak(args: &Soak) -> anyhow::Result<ExitCode> {
-    let shapes = args.shape.map_or(vec![Shape::One, Shape::Apart], |shape| vec![shape]);
-    let rounds = args.lasts().as_secs().div_ceil(ROUND_MAX.as_secs()).max(shapes.len() as u64);
+    let (shapes, outage) = (args.shapes()?, args.outage()?);
+    // An outage is of one piece, however long.
+    let longest = outage.map_or(ROUND_MAX, |_| args.lasts());
+    let rounds = args.lasts().as_secs().div_ceil(longest.as_secs().max(1)).max(shapes.len() as u64);
     let lasts = args.lasts() / u32::try_from(rounds).context("too long")?;
     let random = || getrandom::u32().map_err(|error| anyhow::anyhow!("no random bytes: {error}"));
     let first = args.seed.map_or_else(|| random().map(u64::from), Ok)?;
@@ -64,7 +66,7 @@ pub async fn soak(args: &Soak) -> anyhow::Result<ExitCode> {
         let shape = shapes[usize::try_from(number % shapes.len() as u64)?];
         let (seed, kinds) = (first.wrapping_add(number), args.kinds());
         let count = args.count.map(|count| share(count, number, rounds));
-        let report = round(&Round { seed, shape, kinds, count, rate: args.rate, lasts }, &say).await?;
+        let report = round(&Round { seed, shape, kinds, count, outage, rate: args.rate, lasts }, &say).await?;
         results.append(&report)?;
         print(&if args.json { serde_json::to_string(&report)? } else { report.to_string() });
         if !report.is_clean() {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::faults::Cost;
+use super::outage::Noticed;
 use super::tally::Tally;
 use super::waits::{Percentiles, Slow};
 use super::witness::Broken;
@@ -34,6 +35,9 @@ pub struct Report {
     pub wait_ms: Percentiles,
     /// Those that waited longest.
     pub slowest: Vec<Slow>,
+    /// The server that was away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outage: Option<Noticed>,
     /// Devices that chatted.
     pub devices: usize,
     /// Faults, by kind.
@@ -87,6 +91,9 @@ impl fmt::Display for Report {
             writeln!(f, "    {wait_ms} ms: {wish} of {since:.1} s in {conversation}, sent {sends} times; {faults}")?;
         }
         let Tally { answered, messages, same_again, live, read, sessions, .. } = clients;
+        if let Some(outage) = &self.outage {
+            writeln!(f, "  {outage}")?;
+        }
         writeln!(
             f,
             "  {answered} commands answered, {messages} of them messages; {} messages in the log",

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::device::{Device, Harm, Home, Identity, Orders, Phase};
 use super::faults::{Player, costs};
+use super::outage::{Noticed, Outage};
 use super::parts::Shape;
 use super::report::Report;
 use super::schedule::{Kind, Plan, Step, core_schedule, schedule};
@@ -58,6 +59,8 @@ pub struct Round {
     pub kinds: Vec<Kind>,
     /// So many faults.
     pub count: Option<u32>,
+    /// The server that is away for a while.
+    pub outage: Option<Outage>,
     /// Messages a second.
     pub rate: u64,
     /// How long the load runs.
@@ -80,6 +83,10 @@ pub async fn round(round: &Round, say: &impl Fn(&str)) -> anyhow::Result<Report>
     ));
     for step in &steps {
         say(&step.to_string());
+    }
+    if let Some(outage) = &round.outage {
+        let (begins, server) = (outage.begins(lasts)?.as_secs_f64(), outage.server.name());
+        say(&format!("{begins:>8.3} s  {server} is away for {} s", outage.lasts.as_secs()));
     }
     let folder = Folder::make(kinds.contains(&Kind::Disk))?;
     let setup = Setup { shape, data: folder.path.clone(), full_disk: kinds.contains(&Kind::Disk) };
@@ -106,7 +113,13 @@ async fn proof(
     let started = Instant::now();
     let mut crowd = Crowd::start(round, system, &mut random, started)?;
     let player = Player::new(Arc::clone(system), crowd.harms.clone(), random, data, started);
-    let played = player.play(steps).await;
+    let happening = async {
+        let Some(outage) = &round.outage else { return anyhow::Ok(None) };
+        let times = outage.happen(system, started, outage.begins(lasts)?).await.context("the outage")?;
+        Ok(Some((outage.server, times)))
+    };
+    let (played, happened) = tokio::join!(player.play(steps), happening);
+    let happened = happened?;
     sleep_until(started + lasts).await;
 
     let mut broken = Vec::new();
@@ -132,6 +145,10 @@ async fn proof(
     }
     broken.extend(judge(&accounts, &truth));
     broken.extend(audited(system.config()).await?);
+    let outage = happened.map(|(server, times)| Noticed::of(server, times, &waits));
+    if outage.as_ref().is_some_and(|noticed| noticed.caught_up_after_ms.is_none()) {
+        broken.push(of_the_system("views catch up", "not in time after the outage".to_owned()));
+    }
     let faults: Vec<_> = played.done.iter().map(|done| (done.at_ms, done.label.as_str())).collect();
     waits.explain(&faults);
     // A last fault may have gone on behind the end of the schedule, and the load with it.
@@ -149,6 +166,7 @@ async fn proof(
         devices: accounts.len(),
         faults: costs(&played.done, &mut waits.all),
         slowest: waits.slowest,
+        outage,
         missed: played.missed,
         clients,
         logged: truth.messages.values().map(|messages| messages.len() as u64).sum(),

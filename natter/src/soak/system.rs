@@ -10,13 +10,13 @@ use anyhow::{Context, bail};
 use natter_nats::backoff::until_there;
 use natter_nats::server::{Fsync, ServerRole};
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::http;
 use super::parts::{Part, Role, Shape, Wire, processes, wires};
 use super::process::{Process, Start, signal};
 use super::proxy::{Link, Proxy};
-use crate::backends::{self, Backend, Backends, Given, free_port};
+use crate::backends::{self, Backend, Backends, Given, Status, free_port};
 use crate::config::Config;
 use crate::up::reaching;
 use crate::{roles, running, tenants};
@@ -223,6 +223,31 @@ impl System {
             Some(backends) => backends.pids().into_iter().find(|(of, _)| *of == backend).map(|(_, pid)| pid),
             None => child_of(self.processes.first()?.1.pid()?, backend),
         }
+    }
+
+    /// Kills a backend, and starts it again after so long.
+    ///
+    /// # Errors
+    /// Somebody else started it, who would start it again at once.
+    pub async fn is_away_for(&self, backend: Backend, time: Duration) -> anyhow::Result<()> {
+        let backends = self.backends.as_ref().context("the backends are not this process's")?;
+        let until = Instant::now() + time;
+        backends.stop_one(backend, Duration::ZERO).await?;
+        sleep_until(until).await;
+        let mut state = backends.state(backend).context("there is no such backend")?;
+        backends.start_one(backend)?;
+        // Its supervisor sees that it is wanted again; until then it counts as stopped for good.
+        state.wait_for(|state| state.status != Status::Stopped).await.context("the backend has gone")?;
+        Ok(())
+    }
+
+    /// Waits until a backend that was started again answers.
+    ///
+    /// # Errors
+    /// It was given up.
+    pub async fn is_back(&self, backend: Backend) -> anyhow::Result<()> {
+        let backends = self.backends.as_ref().context("the backends are not this process's")?;
+        backends.ready(backend).await
     }
 
     /// Sets a link; nothing where there is none.

@@ -81,10 +81,22 @@ impl Waits {
 
     /// Of all.
     pub fn percentiles(&self) -> Percentiles {
-        let mut waits: Vec<u32> = self.all.iter().map(|(_, after)| *after).collect();
+        Percentiles::of(self.all.iter().map(|(_, after)| *after))
+    }
+
+    /// Of those that were due from `from` until before `to`: how many, and how long they waited.
+    pub fn due_within(&self, from: u32, to: u32) -> (u64, Percentiles) {
+        let due = || self.all.iter().filter(|(since, _)| (from..to).contains(since)).map(|(_, after)| *after);
+        (due().count() as u64, Percentiles::of(due()))
+    }
+}
+
+impl Percentiles {
+    fn of(waits: impl Iterator<Item = u32>) -> Self {
+        let mut waits: Vec<u32> = waits.collect();
         waits.sort_unstable();
         let at = |share: usize| waits.get(waits.len() * share / 100).or(waits.last()).copied().unwrap_or_default();
-        Percentiles { p50: at(50), p99: at(99), max: at(100) }
+        Self { p50: at(50), p99: at(99), max: at(100) }
     }
 }
 

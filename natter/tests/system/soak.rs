@@ -33,3 +33,42 @@ async fn a_broken_system_keeps_its_promises() {
     let (code, reports, _) = soak(&args).await;
     assert_eq!((code, reports.len()), (Some(0), 0));
 }
+
+/// The history is away for a while: who chats goes on, and when it is back it catches up and is exact.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_is_away_is_waited_for_by_nobody() {
+    let args = ["--seconds", "20", "--seed", "5", "--rate", "100", "--outage", "clickhouse", "--outage-seconds", "5"];
+    let (code, reports, said) = soak(&args).await;
+    assert_eq!(code, Some(0), "{reports:#?}\n{said}");
+    let [report] = reports.as_slice() else { panic!("one round, roles apart: {reports:#?}") };
+    assert_eq!((&report["shape"], &report["faults"]), (&"apart".into(), &serde_json::json!({})), "{report:#}");
+    let outage = &report["outage"];
+    assert_eq!(outage["server"], "clickhouse");
+    assert!((5000..9000).contains(&outage["lasted_ms"].as_u64().unwrap()), "{outage:#}");
+    assert!(outage["caught_up_after_ms"].is_u64(), "{outage:#}");
+    for span in ["before", "away", "after"] {
+        assert!(outage[span]["answered"].as_u64().unwrap() > 50, "{span}: {outage:#}");
+    }
+    // Whoever waited for the history would have waited until it was back.
+    assert!(outage["away"]["wait_ms"]["p50"].as_u64().unwrap() < 2500, "{outage:#}");
+}
+
+/// The same for what is lost in Redis and for the objects, in one process where that can be; what cannot be is refused at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_outages_heal_too_or_are_refused() {
+    for (server, more) in [("redis", ["--shape", "one"]), ("s3", ["--outage-seconds", "2"])] {
+        let args = ["--seconds", "12", "--seed", "6", "--rate", "50", "--outage", server];
+        let (code, reports, said) = soak(&[&args[..], &more].concat()).await;
+        assert_eq!(code, Some(0), "{reports:#?}\n{said}");
+        let outage = &reports[0]["outage"];
+        assert!(outage["server"] == server && outage["caught_up_after_ms"].is_u64(), "{outage:#}");
+    }
+    for (refused, why) in [
+        (&["--shape", "one", "--outage", "s3"][..], "--shape apart"),
+        (&["--seconds", "30", "--outage", "clickhouse", "--outage-seconds", "30"], "at least 36 s"),
+        (&["--outage-seconds", "30"], "--outage"),
+    ] {
+        let (code, reports, said) = soak(refused).await;
+        assert!(code != Some(0) && reports.is_empty() && said.contains(why), "{refused:?}: {said}");
+    }
+}
