@@ -43,12 +43,13 @@ pub enum Role {
     },
 }
 
-/// Settings that change nothing but one's own result: how it is written, and how much may be read for it. (`log_comment` is not among them: row
+/// Settings that change nothing but one's own result or insert: how it is written, and how much may be read for it. (`log_comment` is not among them: row
 /// policies go by it.)
-const HARMLESS: [&str; 8] = [
+const HARMLESS: [&str; 9] = [
     "extremes",
     "limit",
     "offset",
+    "optimize_on_insert",
     "read_overflow_mode",
     "result_overflow_mode",
     "session_timezone",

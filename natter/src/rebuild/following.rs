@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at how far it is.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Who came to where the log ended so short a time ago keeps up with it.
 const KEEPS_UP_WITHIN: Duration = Duration::from_secs(30);
 /// Steps a second at least where the rate is limited: large ones would make it work in fits.

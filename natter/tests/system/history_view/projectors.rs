@@ -260,3 +260,29 @@ async fn histories_of_other_logs_stop_the_partition() {
         }
     }
 }
+
+/// Tables are written side by side, but a batch's own row, which vouches for all of it, after all of them.
+#[tokio::test]
+async fn a_batch_is_vouched_for_when_every_table_has_its_rows() {
+    let (history, log) = (history().await, log_id('a'));
+    let mut generator = Generator::new(86, 0);
+    let batches: Vec<_> = (0..6).map(|_| generator.batch(60)).collect();
+    let projecting = Projecting::new(&history, &log);
+    for table in ["messages", "conversations", "members", "users", "events"] {
+        let (here, away) = (history.table(table), history.table("away"));
+        let rename = async |from: &str, to: &str| {
+            history.client().query(&format!("RENAME TABLE {from} TO {to}")).execute().await.unwrap();
+        };
+        rename(&here, &away).await;
+        let failed = projecting.apply(&log, 0, &batches).await;
+        assert!(failed.as_ref().is_err_and(ViewError::is_transient), "without {table}: {failed:?}");
+        rename(&away, &here).await;
+        let sql = format!("SELECT count() FROM {} WHERE command = 'batch'", history.table("events"));
+        assert_eq!(history.client().query(&sql).fetch_one::<u64>().await.unwrap(), 0, "without {table}");
+        let sql = format!("SELECT count() FROM {}", history.table("watermarks"));
+        assert_eq!(history.client().query(&sql).fetch_one::<u64>().await.unwrap(), 0, "without {table}");
+    }
+    projecting.apply(&log, 0, &batches).await.unwrap();
+    assert_eq!(watermark(&history, 0, 0).await, Ok(Watermark::new(log.clone(), 6)));
+    assert_shown(&history, &[(&generator, &batches)]).await;
+}
