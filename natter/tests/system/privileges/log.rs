@@ -118,7 +118,8 @@ pub async fn nobody_does_the_work_of_another(system: &System) {
         }
         for (_, allowed) in ALLOWED.iter().filter(|(of, _)| *of == name) {
             // A purge up to nothing.
-            let said = user.refusals(async |client| client.publish(*allowed, r#"{"seq":1}"#.into()).await.unwrap()).await;
+            let said =
+                user.refusals(async |client| client.publish(*allowed, r#"{"seq":1}"#.into()).await.unwrap()).await;
             assert!(!said.contains(allowed), "{name} may not even publish to {allowed}: {said}");
         }
     }
