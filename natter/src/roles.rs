@@ -13,7 +13,7 @@ use natter_nats::{LeaseOptions, Log};
 use natter_processors::role;
 use natter_processors::shell::Backends;
 use natter_projections::archive::Archiver;
-use natter_projections::clickhouse::{HistoryProjector, migrate, run_inserter};
+use natter_projections::clickhouse::{HistoryProjector, migrate, run_inserter, show_archive};
 use natter_projections::reads::Reads;
 use natter_projections::redis::{RedisProjector, Waiting};
 use natter_projections::runner::Runner;
@@ -208,14 +208,15 @@ pub async fn setup(config: &Config) -> anyhow::Result<()> {
     config.require(&[Need::Log, Need::ClickHouse, Need::S3])?;
     let log = async {
         let log_config = connect::log_config(config, "setup")?;
-        natter_nats::Log::create(&log_config).await.context("cannot make the log").map(drop)
+        natter_nats::Log::create(&log_config).await.context("cannot make the log")
     };
     let clickhouse = connect::clickhouse(config)?;
     let objects = connect::objects(config)?;
     let tables = async { migrate(&clickhouse).await.context("cannot make the history's tables") };
     // The client of S3 makes large futures.
     let bucket = async { objects.make().await.context("cannot make the bucket") }.boxed();
-    tokio::try_join!(log, tables, bucket).map(drop)
+    let (log, (), ()) = tokio::try_join!(log, tables, bucket)?;
+    show_archive(&clickhouse, log.id()).await.context("cannot show the archive as a table")
 }
 
 /// This process, in the names of those who hold leases.

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use natter_nats::server::Password;
+use natter_projections::clickhouse::objects_url;
+use serde_json::json;
 
 use super::analysts::Analysts;
 use super::credentials::Credentials;
-use super::endpoints::ClickHouse;
+use super::endpoints::{ClickHouse, S3};
 use super::fetch::Program;
 use super::folder::write_private;
 use super::program::Candidate;
@@ -21,6 +23,14 @@ pub const CANDIDATE: Candidate =
 const CONFIG: &str = "config.xml";
 const USERS: &str = "users.xml";
 const ENGINE_USERS: &str = "users.json";
+const ENGINE_ARCHIVE: &str = "archive.json";
+
+/// Where the archive lies.
+#[derive(Clone, Copy)]
+pub struct Archive<'a> {
+    pub s3: &'a S3,
+    pub bucket: &'a str,
+}
 
 /// For this user.
 pub fn endpoint(port: u16, user: HistoryUser, credentials: &Credentials) -> ClickHouse {
@@ -39,6 +49,7 @@ pub fn launch(
     port: u16,
     credentials: &Credentials,
     analysts: &Analysts,
+    archive: Archive<'_>,
 ) -> anyhow::Result<Launch> {
     let (program, args) = match program {
         Program::OnPath(server) => {
@@ -50,14 +61,23 @@ pub fn launch(
         Program::Fetched(library) => {
             let file = folder.join(ENGINE_USERS);
             write_private(&file, &engine_users(|user| credentials.clickhouse(user), analysts)?)?;
+            let objects = folder.join(ENGINE_ARCHIVE);
+            write_private(&objects, &engine_archive(archive)?)?;
             let mut args =
                 vec!["clickhouse-server".into(), "--library".into(), library.into(), "--data".into(), folder.into()];
             args.extend(["--port".into(), port.to_string().into(), "--users-file".into(), file.into()]);
+            args.extend(["--archive-file".into(), objects.into()]);
             args.extend(["--views".into(), analysts.views.clone().into()]);
             (shim.to_owned(), args)
         }
     };
     Ok(Launch { program, args, folder: folder.to_owned(), litter: Vec::new() })
+}
+
+/// As the engine is told (`natter clickhouse-server --archive-file`). A file, since arguments are seen by everybody on the machine.
+fn engine_archive(Archive { s3, bucket }: Archive<'_>) -> anyhow::Result<Vec<u8>> {
+    let url = objects_url(&s3.endpoint, bucket);
+    Ok(serde_json::to_vec(&json!({ "url": url, "access_key": s3.access_key, "secret_key": s3.secret_key }))?)
 }
 
 /// Writes the files of users that are in `folder` anew, which both kinds of server notice; `false`: there is none.
@@ -111,13 +131,25 @@ mod tests {
     use super::*;
     use crate::backends::analysts;
 
+    fn s3() -> S3 {
+        let [endpoint, region, access_key, secret_key] =
+            ["http://127.0.0.1:1", "us-east-1", "a", "b"].map(str::to_owned);
+        S3 { endpoint, region, access_key, secret_key }
+    }
+
+    fn archive(s3: &S3) -> Archive<'_> {
+        Archive { s3, bucket: "natter" }
+    }
+
     #[test]
     fn a_server_on_path_listens_on_loopback_with_its_users() {
         let folder = tempfile::tempdir().unwrap();
         let program = Program::OnPath("/usr/bin/clickhouse".into());
         let credentials = Credentials::example();
         let analysts = analysts::example(&[]);
-        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials, &analysts).unwrap();
+        let launch =
+            launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials, &analysts, archive(&s3()))
+                .unwrap();
         assert_eq!(launch.program, Path::new("/usr/bin/clickhouse"));
         assert_eq!(launch.args[0], "server");
         let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
@@ -136,7 +168,9 @@ mod tests {
         let program = Program::Fetched("/cache/libchdb.so".into());
         let credentials = Credentials::example();
         let analysts = analysts::example(&[]);
-        let launch = launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials, &analysts).unwrap();
+        let launch =
+            launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials, &analysts, archive(&s3()))
+                .unwrap();
         assert_eq!(launch.program, Path::new("/natter"));
         assert_eq!(launch.args[..3], ["clickhouse-server", "--library", "/cache/libchdb.so"]);
         let secret = credentials.clickhouse(HistoryUser::Analyst);

@@ -18,6 +18,8 @@ const S3_GATEWAY_ACCESS_KEY: &str = "s3_gateway_access_key";
 const S3_GATEWAY_SECRET_KEY: &str = "s3_gateway_secret_key";
 const S3_PROJECTOR_ACCESS_KEY: &str = "s3_projector_access_key";
 const S3_PROJECTOR_SECRET_KEY: &str = "s3_projector_secret_key";
+const S3_CLICKHOUSE_ACCESS_KEY: &str = "s3_clickhouse_access_key";
+const S3_CLICKHOUSE_SECRET_KEY: &str = "s3_clickhouse_secret_key";
 const S3_INTERNAL_KEY: &str = "s3_internal_key";
 
 /// Secrets by name. All are letters and digits, so they go into URLs and config files as they are.
@@ -81,6 +83,11 @@ impl Credentials {
         KeyPair { access_key: self.secret(S3_PROJECTOR_ACCESS_KEY), secret_key: self.secret(S3_PROJECTOR_SECRET_KEY) }
     }
 
+    /// The keys of ClickHouse's S3 user, who reads the archive.
+    pub fn s3_clickhouse(&self) -> KeyPair<'_> {
+        KeyPair { access_key: self.secret(S3_CLICKHOUSE_ACCESS_KEY), secret_key: self.secret(S3_CLICKHOUSE_SECRET_KEY) }
+    }
+
     /// Signs what the parts of the S3 server ask of each other.
     pub fn s3_internal(&self) -> &str {
         self.secret(S3_INTERNAL_KEY)
@@ -112,6 +119,8 @@ fn names() -> impl Iterator<Item = String> {
         S3_GATEWAY_SECRET_KEY,
         S3_PROJECTOR_ACCESS_KEY,
         S3_PROJECTOR_SECRET_KEY,
+        S3_CLICKHOUSE_ACCESS_KEY,
+        S3_CLICKHOUSE_SECRET_KEY,
         S3_INTERNAL_KEY,
     ];
     let roles = ServerRole::ALL.into_iter().flat_map(|role| [nats(role), redis(role)]);

@@ -194,7 +194,9 @@ pub async fn start(options: Options) -> anyhow::Result<Backends> {
     let ports = Ports::load_or_choose(&folder)?;
     let analysts = Analysts::load(&folder, &options.database)?;
     let Options { shim, notify, partitions, fsync, bucket, .. } = options;
-    let setup = Arc::new(Setup { credentials, ports, partitions, analysts, fsync, bucket, folder, shim, notify });
+    let archive = options.given.s3.clone().unwrap_or_else(|| s3::endpoint(ports.s3, &credentials.s3_clickhouse()));
+    let setup =
+        Arc::new(Setup { credentials, ports, partitions, analysts, fsync, bucket, archive, folder, shim, notify });
     let endpoints = Arc::new(endpoints(&setup.credentials, &setup.ports, &options.given));
     let logs = setup.folder.subfolder("logs")?;
     let mut running = Vec::new();
@@ -303,6 +305,8 @@ struct Setup {
     analysts: Analysts,
     fsync: Fsync,
     bucket: String,
+    /// Where ClickHouse reads the archive.
+    archive: S3,
     folder: Folder,
     shim: PathBuf,
     notify: Notify,
@@ -328,7 +332,16 @@ impl Setup {
             }
             Backend::ClickHouse => {
                 let program = fetch::program(backend, backend.candidate(), &self.notify).await?;
-                clickhouse::launch(&program, &self.shim, &folder, ports.clickhouse, credentials, &self.analysts)
+                let archive = clickhouse::Archive { s3: &self.archive, bucket: &self.bucket };
+                clickhouse::launch(
+                    &program,
+                    &self.shim,
+                    &folder,
+                    ports.clickhouse,
+                    credentials,
+                    &self.analysts,
+                    archive,
+                )
             }
         }
     }

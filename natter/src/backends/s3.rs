@@ -65,8 +65,8 @@ fn sockets(ports: S3Ports) -> Vec<PathBuf> {
     sockets.map(|(name, port)| format!("/tmp/seaweedfs-{name}-grpc-{port}.sock").into()).into()
 }
 
-/// The users of the S3 interface: one who may do everything, the gateways', who may read natter's bucket and write media, and the
-/// projectors', who may read it and write the archive.
+/// The users of the S3 interface: one who may do everything, the gateways', who may read natter's bucket and write media, the
+/// projectors', who may read it and write the archive, and ClickHouse's, who may read it.
 fn identities(bucket: &str, credentials: &Credentials) -> anyhow::Result<Vec<u8>> {
     let identity = |name: &str, keys: KeyPair<'_>, actions: &[String]| {
         let keys = json!({ "accessKey": keys.access_key, "secretKey": keys.secret_key });
@@ -74,10 +74,12 @@ fn identities(bucket: &str, credentials: &Credentials) -> anyhow::Result<Vec<u8>
     };
     let all = ["Admin", "Read", "Write", "List", "Tagging"].map(str::to_owned);
     let own = |folder: &str| [format!("Read:{bucket}"), format!("List:{bucket}"), format!("Write:{bucket}/{folder}/*")];
+    let reads = [format!("Read:{bucket}"), format!("List:{bucket}")];
     let identities = [
         identity("natter", credentials.s3(), &all),
         identity("gateway", credentials.s3_gateway(), &own("media")),
         identity("projector", credentials.s3_projector(), &own("archive")),
+        identity("clickhouse", credentials.s3_clickhouse(), &reads),
     ];
     Ok(serde_json::to_vec(&json!({ "identities": identities }))?)
 }

@@ -6,6 +6,7 @@
 //! table functions that make up numbers. It is looked for twice: in the text as ClickHouse's own parser writes it back, and in the tree that it makes of
 //! it, in which the tables of a statement are told from everything else.
 
+use natter_projections::clickhouse::archive_store;
 use natter_projections::clickhouse::generations::stores;
 
 use super::errors::{EngineError, code};
@@ -149,7 +150,6 @@ impl<'text> Piece<'text> {
 /// Looks at the names of a text in ClickHouse's own spelling.
 fn refuse_text(canonical: &str, views: &str) -> Result<(), EngineError> {
     let pieces = Piece::all_of(canonical).ok_or_else(|| refused("a text that does not end"))?;
-    let stores = stores(views);
     for (index, piece) in pieces.iter().enumerate() {
         let Some(word) = piece.word() else { continue };
         let lower = word.to_ascii_lowercase();
@@ -171,7 +171,7 @@ fn refuse_text(canonical: &str, views: &str) -> Result<(), EngineError> {
             }
             (_, database) if begins && after == Some(&Piece::Symbol(b'.')) => {
                 let table = pieces.get(index + 2).and_then(|table| table.word()).unwrap_or_default();
-                let is_foreign = stores.iter().any(|store| store == database)
+                let is_foreign = is_of_tables(database, views)
                     || FOREIGN.contains(&database)
                     || database == "system" && !SYSTEM_TABLES.contains(&table);
                 if is_foreign {
@@ -218,6 +218,11 @@ fn refuse_tree(tree: &str, views: &str) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Whether tables behind the views lie there.
+fn is_of_tables(database: &str, views: &str) -> bool {
+    stores(views).iter().any(|store| store == database) || archive_store(views) == database
+}
+
 /// Without a database it is one of `views`, in which every statement starts, or of a WITH.
 fn may_name(table: &str, views: &str) -> bool {
     match table.split_once('.') {
@@ -234,7 +239,7 @@ fn may_begin(name: &str, views: &str) -> bool {
     let table = rest.split('.').next().unwrap_or_default();
     match &*first {
         "system" => SYSTEM_TABLES.contains(&table),
-        first => !stores(views).iter().any(|store| store == first) && !FOREIGN.contains(&first),
+        first => !is_of_tables(first, views) && !FOREIGN.contains(&first),
     }
 }
 
@@ -298,6 +303,8 @@ mod tests {
             "TableIdentifier system.parts (alias natter.messages)",
             "TableIdentifier a.b.c",
             "Identifier natter_store.messages",
+            "Identifier natter_archive.objects",
+            "TableIdentifier natter_archive.objects",
             "Identifier System.parts",
             "Function merge (alias numbers) (children 1)",
             "Set",

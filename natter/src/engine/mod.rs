@@ -11,6 +11,7 @@
 
 mod access;
 mod answer;
+mod archive;
 mod body;
 mod compressed;
 mod errors;
@@ -44,6 +45,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use access::AccessControl;
+use archive::Archive;
 use http::{Service, router};
 use library::Engine;
 use policies::RowPolicies;
@@ -57,8 +59,8 @@ pub use self::policies::TABLES as TABLES_OF_TENANTS;
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// The engine's server settings: it shares its machine, so it leaves half of the memory to the others. Nothing else differs from ClickHouse's own.
-const CONFIG: &str = "<clickhouse><max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>\
-                      <users_config>users.xml</users_config></clickhouse>\n";
+const CONFIG: &str = "<max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>\
+                      <users_config>users.xml</users_config>";
 
 /// Serve the embedded ClickHouse engine on ClickHouse's HTTP interface (started by `natter up`).
 #[derive(Debug, clap::Args)]
@@ -75,6 +77,9 @@ pub struct ServeOptions {
     /// JSON file with the users: name, digest of the password, role.
     #[arg(long)]
     pub users_file: PathBuf,
+    /// JSON file that says where the archive is: url, access_key, secret_key. Without it, nowhere.
+    #[arg(long)]
+    pub archive_file: Option<PathBuf>,
     /// The analysts' database; the tables lie in `<views>_store`.
     #[arg(long, default_value = "natter")]
     pub views: String,
@@ -95,7 +100,8 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let policies = RowPolicies::new(&options.views);
     let library = fs::canonicalize(&options.library)
         .with_context(|| format!("cannot find the library {}", options.library.display()))?;
-    let folder = Folder::claim(&options.data, &policies)?;
+    let archive = options.archive_file.as_deref().map_or_else(|| Ok(Archive::none()), Archive::read)?;
+    let folder = Folder::claim(&options.data, &policies, &archive)?;
     let (store, config) = (folder.store.clone(), folder.config.clone());
     let started = tokio::task::spawn_blocking(move || start(&library, &store, &config));
     let (engine, version, timezone) = started.await.context("the engine's start was interrupted")??;
@@ -166,7 +172,7 @@ struct Folder {
 impl Folder {
     /// Makes the folder where it is missing, takes its lock and enters its working directory. The engine resolves relative paths there and would read
     /// somebody else's config in any other.
-    fn claim(data: &Path, policies: &RowPolicies) -> anyhow::Result<Self> {
+    fn claim(data: &Path, policies: &RowPolicies, archive: &Archive) -> anyhow::Result<Self> {
         let work = data.join("work");
         fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
         let data = fs::canonicalize(data).with_context(|| format!("cannot open {}", data.display()))?;
@@ -182,7 +188,8 @@ impl Folder {
             }
         }
         let config = data.join("work").join("config.xml");
-        write_private(&config, CONFIG.as_bytes())?;
+        let content = format!("<clickhouse>{CONFIG}{}</clickhouse>\n", archive.collection());
+        write_private(&config, content.as_bytes())?;
         write_private(&data.join("work").join("users.xml"), policies.users_xml().as_bytes())?;
         std::env::set_current_dir(data.join("work"))
             .with_context(|| format!("cannot enter {}", data.join("work").display()))?;

@@ -6,6 +6,7 @@
 //! connection without a proof sees no rows at all.
 
 use natter_projections::clickhouse::generations::stores;
+use natter_projections::clickhouse::{OBJECTS, archive_store};
 use sha2::{Digest, Sha256};
 
 use super::answer::random_hex;
@@ -14,6 +15,10 @@ use super::answer::random_hex;
 pub const TABLES: [&str; 5] = ["events", "messages", "conversations", "members", "users"];
 /// Tables of the engine that say something of tables, and what it is about. An analyst of one tenant is shown what concerns the views: rows are counted there.
 const ABOUT: [&str; 2] = ["tables", "columns"];
+/// Of reads from S3: an engine that has the archive's table starts without looking at S3 (which hive partitioning would have it do), and who
+/// asks while S3 is away is soon told so.
+const PROFILE: &str = "<use_hive_partitioning>0</use_hive_partitioning><s3_retry_attempts>1</s3_retry_attempts>\
+                       <s3_connect_timeout_ms>2000</s3_connect_timeout_ms><s3_request_timeout_ms>5000</s3_request_timeout_ms>";
 /// Tables of the engine that say what others do.
 const HIDDEN: [&str; 4] = ["processes", "parts", "parts_columns", "row_policies"];
 
@@ -53,11 +58,14 @@ impl RowPolicies {
         };
         let own: String = TABLES.map(|table| policy(table, &format!(" OR tenant = {tenant}"))).concat();
         let stores = stores(&self.views).map(|store| format!("      <{store}>\n{own}      </{store}>\n")).concat();
+        let archive = archive_store(&self.views);
+        let own_objects = policy(OBJECTS, &format!(" OR tenant = {tenant}"));
+        let stores = format!("{stores}      <{archive}>\n{own_objects}      </{archive}>\n");
         let about: String = ABOUT.map(|table| policy(table, &format!(" OR database = '{}'", self.views))).concat();
         let hidden: String = HIDDEN.map(|table| policy(table, "")).concat();
         format!(
             "<clickhouse>
-  <profiles><default/></profiles>
+  <profiles><default>{PROFILE}</default></profiles>
   <quotas><default/></quotas>
   <users>
     <default>
@@ -65,6 +73,7 @@ impl RowPolicies {
       <networks><ip>::/0</ip></networks>
       <profile>default</profile>
       <quota>default</quota>
+      <named_collection_control>1</named_collection_control>
       <databases>
 {stores}      <system>
 {about}{hidden}      </system>
@@ -101,7 +110,7 @@ mod tests {
         let names: Vec<_> = of_tenants.filter_map(|table| table.split_whitespace().next()).collect();
         assert_eq!(names, TABLES);
         let xml = RowPolicies::new("chat").users_xml();
-        for text in ["<chat_store>", "<chat_store_2>", "database = 'chat'"] {
+        for text in ["<chat_archive>", "<chat_store>", "<chat_store_2>", "database = 'chat'"] {
             assert!(xml.contains(text), "{text}: {xml}");
         }
     }

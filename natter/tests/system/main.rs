@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod archive;
+mod archive_table;
 mod as_of;
 mod audit;
 mod backends;

@@ -203,7 +203,7 @@ fn readable(value: &redis::Value) -> String {
 /// All rows of all tables, as JSON.
 async fn clickhouse_rows(process: &Process) -> Vec<String> {
     let clickhouse = process.clickhouse();
-    let sql = "SELECT concat(database, '.', name) FROM system.tables WHERE database IN ('natter', 'natter_store')";
+    let sql = "SELECT concat(database, '.', name) FROM system.tables WHERE database IN ('natter', 'natter_store', 'natter_archive')";
     let tables = clickhouse.query(sql).fetch_all::<String>().await.unwrap();
     assert!(tables.len() >= 12, "{tables:?}");
     let mut rows = Vec::new();

@@ -4,6 +4,7 @@
 //! (`ReplacingMergeTree`, version = position): two projectors may both insert, and a retry may be cut differently. A
 //! batch's own row in `events` is inserted after everything else of it; the watermark is read from these rows.
 
+mod archive_view;
 mod connection;
 pub mod digests;
 pub(crate) mod fold;
@@ -21,6 +22,7 @@ pub(crate) mod rows;
 mod then;
 mod watermark;
 
+pub use self::archive_view::{COLLECTION, OBJECTS, archive_store, objects_url, show_archive};
 pub use self::connection::{ClickHouse, ClickHouseConfig};
 pub use self::fold::FOLD_VERSION;
 pub use self::history::StoredOutcome;

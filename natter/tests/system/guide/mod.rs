@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use natter_projections::clickhouse::show_archive;
 use serde_json::Value;
 
 use self::data::Data;
@@ -86,6 +87,7 @@ async fn the_guides_queries_say_what_is_counted_by_hand() {
 #[tokio::test]
 async fn the_reference_is_what_the_columns_say() {
     let history = history_view::history().await;
+    show_archive(&history, &"a".repeat(32).parse().unwrap()).await.unwrap();
     let views = history.views().to_owned();
     let client = history.client();
     let sql = "SELECT name, comment FROM system.tables WHERE database = ?";

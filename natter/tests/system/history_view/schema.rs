@@ -1,9 +1,9 @@
 //! Migrations, comments, and that reads use the tables' order.
 
-use natter_projections::clickhouse::{ClickHouse, migrate};
+use natter_projections::clickhouse::{ClickHouse, archive_store, migrate, show_archive};
 use natter_projections::error::ViewError;
 
-use super::{connect, history};
+use super::{connect, history, log_id};
 use crate::servers;
 
 #[tokio::test]
@@ -30,7 +30,8 @@ async fn a_schema_that_is_newer_than_the_binary_is_refused() {
 #[tokio::test]
 async fn every_table_view_and_column_has_a_comment() {
     let history = history().await;
-    let databases = [history.views().to_owned(), history.store()];
+    show_archive(&history, &log_id('a')).await.unwrap();
+    let databases = [history.views().to_owned(), history.store(), archive_store(history.views())];
     for (of, columns) in [("tables", "database, name, comment"), ("columns", "table, name, comment")] {
         let sql = format!("SELECT {columns} FROM system.{of} WHERE database IN ?");
         let found: Vec<(String, String, String)> =

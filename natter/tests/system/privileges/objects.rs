@@ -44,6 +44,15 @@ pub async fn gateways_write_media_and_projectors_the_archive_and_nobody_else_any
         }
         assert_denied("reading another", user.get_object().bucket("another").key("a").send().await);
     }
+    let clickhouse = s3_client(&keys(system, secret("s3_clickhouse_access_key"), secret("s3_clickhouse_secret_key")));
+    clickhouse.get_object().bucket("natter").key("archive/a").send().await.unwrap();
+    clickhouse.list_objects_v2().bucket("natter").send().await.unwrap();
+    for key in ["media/a", "archive/a", "a"] {
+        let put = clickhouse.put_object().bucket("natter").key(key).body(b"a".to_vec().into());
+        assert_denied(key, put.send().await);
+        assert_denied(key, clickhouse.delete_object().bucket("natter").key(key).send().await);
+    }
+    assert_denied("reading another", clickhouse.get_object().bucket("another").key("a").send().await);
     assert_denied("making a bucket", gateway.create_bucket().bucket("no").send().await);
     assert_denied("deleting the bucket", gateway.delete_bucket().bucket("natter").send().await);
     let put = gateway.put_object().bucket("another").key("b").body(b"b".to_vec().into());
