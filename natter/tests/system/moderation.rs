@@ -202,6 +202,8 @@ fn readable(value: &redis::Value) -> String {
 
 /// All rows of all tables, as JSON.
 async fn clickhouse_rows(process: &Process) -> Vec<String> {
+    // The archive is a table too.
+    process.ask(&["archive now"]).await;
     let clickhouse = process.clickhouse();
     let sql = "SELECT concat(database, '.', name) FROM system.tables WHERE database IN ('natter', 'natter_store', 'natter_archive')";
     let tables = clickhouse.query(sql).fetch_all::<String>().await.unwrap();
