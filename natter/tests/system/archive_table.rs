@@ -43,7 +43,7 @@ async fn say(process: &Process, tenant: &str, text: &str) {
     let token = process.ask(&["token", "--tenant", tenant, "--user", "ada"]).await;
     let http = Http { address: process.address(), token: Some(token.trim().to_owned()) };
     let made = json!({ "cmd": "conversation.create", "kind": "group", "external": "room", "ref": "made" });
-    let said = json!({ "cmd": "message.send", "conversation": "ext:room", "ref": text, "text": text });
+    let said = json!({ "cmd": "message.send", "conversation": "ext:room", "ref": "said", "text": text });
     for mut command in [made, said] {
         command["id"] = json!("1");
         let done = http.post("/v1/commands", command.to_string()).await.json();
