@@ -41,16 +41,17 @@ pub fn endpoint(port: u16, user: HistoryUser, credentials: &Credentials) -> Clic
     }
 }
 
+/// What its config says.
+pub struct Told<'a> {
+    pub port: u16,
+    pub credentials: &'a Credentials,
+    pub analysts: &'a Analysts,
+    pub archive: Archive<'a>,
+}
+
 /// Writes the config into `folder` and says how to start the server, or the engine's own process, there.
-pub fn launch(
-    program: &Program,
-    shim: &Path,
-    folder: &Path,
-    port: u16,
-    credentials: &Credentials,
-    analysts: &Analysts,
-    archive: Archive<'_>,
-) -> anyhow::Result<Launch> {
+pub fn launch(program: &Program, shim: &Path, folder: &Path, told: &Told<'_>) -> anyhow::Result<Launch> {
+    let Told { port, credentials, analysts, archive } = *told;
     let (program, args) = match program {
         Program::OnPath(server) => {
             let file = folder.join(CONFIG);
@@ -147,9 +148,9 @@ mod tests {
         let program = Program::OnPath("/usr/bin/clickhouse".into());
         let credentials = Credentials::example();
         let analysts = analysts::example(&[]);
-        let launch =
-            launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials, &analysts, archive(&s3()))
-                .unwrap();
+        let s3 = s3();
+        let told = Told { port: 8123, credentials: &credentials, analysts: &analysts, archive: archive(&s3) };
+        let launch = launch(&program, Path::new("/natter"), folder.path(), &told).unwrap();
         assert_eq!(launch.program, Path::new("/usr/bin/clickhouse"));
         assert_eq!(launch.args[0], "server");
         let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
@@ -168,9 +169,9 @@ mod tests {
         let program = Program::Fetched("/cache/libchdb.so".into());
         let credentials = Credentials::example();
         let analysts = analysts::example(&[]);
-        let launch =
-            launch(&program, Path::new("/natter"), folder.path(), 8123, &credentials, &analysts, archive(&s3()))
-                .unwrap();
+        let s3 = s3();
+        let told = Told { port: 8123, credentials: &credentials, analysts: &analysts, archive: archive(&s3) };
+        let launch = launch(&program, Path::new("/natter"), folder.path(), &told).unwrap();
         assert_eq!(launch.program, Path::new("/natter"));
         assert_eq!(launch.args[..3], ["clickhouse-server", "--library", "/cache/libchdb.so"]);
         let secret = credentials.clickhouse(HistoryUser::Analyst);

@@ -333,15 +333,8 @@ impl Setup {
             Backend::ClickHouse => {
                 let program = fetch::program(backend, backend.candidate(), &self.notify).await?;
                 let archive = clickhouse::Archive { s3: &self.archive, bucket: &self.bucket };
-                clickhouse::launch(
-                    &program,
-                    &self.shim,
-                    &folder,
-                    ports.clickhouse,
-                    credentials,
-                    &self.analysts,
-                    archive,
-                )
+                let told = clickhouse::Told { port: ports.clickhouse, credentials, analysts: &self.analysts, archive };
+                clickhouse::launch(&program, &self.shim, &folder, &told)
             }
         }
     }
