@@ -145,7 +145,7 @@ async fn rebuilds_are_measured_and_killed() {
                 (&Value::Object(serde_json::Map::new()), 0),
                 "{run}"
             );
-            assert!(["newest", "deep"].iter().all(|kind| count(&pages[kind]["count"]) > 5), "{run}");
+            assert!(["newest", "deep"].iter().all(|kind| count(&pages[kind]["count"]) > 0), "{run}");
         }
         let kills = &run["kills"];
         let made: u64 = ["begin", "build", "compare", "switch"].iter().map(|step| count(&kills[step])).sum();

@@ -159,7 +159,8 @@ async fn log_ends(process: &Process) -> BTreeMap<u16, u64> {
 }
 
 async fn applied(process: &Process) -> BTreeMap<u16, u64> {
-    let sql = "SELECT partition, max(sequence) FROM natter_store.events GROUP BY partition";
+    // A batch's own row comes when all else of it is there.
+    let sql = "SELECT partition, max(sequence) FROM natter_store.events WHERE idx = 4294967295 GROUP BY partition";
     process.clickhouse().query(sql).fetch_all::<(u16, u64)>().await.unwrap().into_iter().collect()
 }
 

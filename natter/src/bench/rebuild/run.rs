@@ -116,8 +116,15 @@ impl Memory {
     pub fn of(samples: &Samples, build: Instant, compare: Instant) -> Self {
         let quarter = (compare - build) / 4;
         let within = |from: Instant, to: Option<Instant>| {
-            let is_within = move |at: Instant| at >= from && to.is_none_or(|to| at < to);
-            samples.iter().filter(move |(at, _)| is_within(*at)).map(|(_, bytes)| *bytes >> 20).collect::<Vec<_>>()
+            let is_before = move |at: Instant| to.is_none_or(|to| at < to);
+            let of = samples.iter().filter(move |(at, _)| *at >= from && is_before(*at)).map(|(_, bytes)| *bytes >> 20);
+            let mut of = of.collect::<Vec<_>>();
+            if of.is_empty() {
+                // It was over between two looks: what was seen last before its end.
+                let seen = samples.iter().rev().find(|(at, _)| is_before(*at)).or(samples.first());
+                of.extend(seen.map(|(_, bytes)| *bytes >> 20));
+            }
+            of
         };
         let average = |of: Vec<u64>| of.iter().sum::<u64>() / (of.len() as u64).max(1);
         let greatest = |of: Vec<u64>| of.into_iter().max().unwrap_or_default();
@@ -212,6 +219,9 @@ mod tests {
         let found = Memory::of(&samples, at(1), at(9));
         let wanted = Memory { first_quarter_mib: 20, last_quarter_mib: 26, build_max_mib: 27, compare_max_mib: 90 };
         assert_eq!(found, wanted);
+        // A build between two looks.
+        let short = Memory::of(&samples, at(3) + Duration::from_millis(100), at(3) + Duration::from_millis(200));
+        assert_eq!((short.first_quarter_mib, short.last_quarter_mib, short.build_max_mib), (22, 22, 22));
     }
 
     #[test]
