@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use natter_nats::Log;
 use natter_projections::clickhouse::generations::generations;
 use natter_projections::clickhouse::{ClickHouse, HistoryProjector, POINTER_SERVES, rebuild, run_inserter, watermark};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::Options;
@@ -17,6 +18,8 @@ use crate::connect;
 
 /// Both generations are fed by the log; one that does not come to the other's position within this is not fed any more.
 const MEETS_WITHIN: Duration = Duration::from_mins(2);
+/// Parts of a table that wait to be merged, at most: some thirty million rows, or three minutes where the rate is limited.
+const PARTS_MAX: u64 = 150;
 /// Looks at the old generation that find it where it was: then nobody writes it any more.
 const RESTS: u32 = 3;
 
@@ -32,6 +35,7 @@ pub(super) async fn rebuild(
     end_switch(&clickhouse, log.partitions()).await?;
     let live = rebuild::live(&clickhouse).await.context("cannot see the history")?;
     let next = rebuild::begin(&clickhouse).await.context("cannot begin the next generation")?;
+    let merging = MergesLater::begin(&next).await;
     // It ends when the projector, which is the runner's, has gone.
     let (handle, inserter) = run_inserter(log.id().clone());
     let inserter = tokio::spawn(inserter);
@@ -41,6 +45,7 @@ pub(super) async fn rebuild(
     following.keep_up(&mut tell).await?;
     let build_seconds = began.elapsed().as_secs_f64();
     let records = following.records();
+    merging.end(&next).await?;
 
     tell(&following.built(Step::Compare));
     let (mut found, mut compared) = (Differences::new(options.differences_max), Vec::new());
@@ -68,6 +73,43 @@ pub(super) async fn rebuild(
         differences_total: found.total,
         differences: found.kept,
     })
+}
+
+/// Parts are merged when there are many of them or the generation is built. Merged as they come, as it is elsewhere, a row is merged
+/// two or three times, which takes the server as much as inserting it.
+struct MergesLater(Option<JoinSet<()>>);
+
+impl MergesLater {
+    async fn begin(next: &ClickHouse) -> Self {
+        if let Err(error) = rebuild::merge_parts(next, false).await {
+            // It is slower, that is all.
+            tracing::warn!(%error, "parts are merged while the history is built");
+            return Self(None);
+        }
+        let mut watching = JoinSet::new();
+        watching.spawn(merge_when_many(next.clone()));
+        Self(Some(watching))
+    }
+
+    async fn end(self, next: &ClickHouse) -> anyhow::Result<()> {
+        let Self(Some(watching)) = self else { return Ok(()) };
+        drop(watching);
+        rebuild::merge_parts(next, true)
+            .await
+            .context("the new generation's parts are not merged: run it again, it goes on")
+    }
+}
+
+async fn merge_when_many(next: ClickHouse) {
+    let mut looks = looks();
+    loop {
+        looks.tick().await;
+        if rebuild::parts_max(&next).await.is_ok_and(|parts| parts >= PARTS_MAX)
+            && rebuild::merge_parts(&next, true).await.is_ok()
+        {
+            return;
+        }
+    }
 }
 
 pub(super) async fn drop_old(config: &Config) -> anyhow::Result<Option<u64>> {

@@ -7,11 +7,11 @@ use tokio::try_join;
 use super::connection::{ClickHouse, write};
 use super::fold::Rows;
 use super::native::Block;
-use super::rows::{EventRow, MessageRow, WatermarkRow};
+use super::rows::{ConversationRow, EventRow, MemberRow, MessageRow, UserRow, WatermarkRow};
 use crate::error::ViewError;
 
-/// The rows of a group of batches. Those that are never replaced within a group are written for ClickHouse as soon as a batch is
-/// folded: a group of them as rows, with a dozen texts each, would be several times as large.
+/// The rows of successive batches of one partition. Those that are never replaced among them are written for ClickHouse as soon as a
+/// batch is folded: as rows, with a dozen texts each, they would be several times as large.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     current: Rows,
@@ -41,26 +41,47 @@ impl Group {
     pub(super) fn note(&mut self, note: WatermarkRow) {
         self.current.watermarks.insert(note.partition, note);
     }
+}
 
-    /// Puts everything on disk. A batch's own row says that all of it is there, so these rows come when everything else is
-    /// there: neither two tables nor two parts of one insert are written as one. All the rest has no order, and goes in side by
-    /// side: an insert is parsed, sorted, compressed and synced one after the other, by one thread.
-    ///
-    /// # Errors
-    /// Transient: some of the rows may be there.
-    pub(super) async fn insert(self, clickhouse: &ClickHouse) -> Result<(), ViewError> {
-        let Self { current, messages, events, batches } = self;
+/// Puts the rows of some groups on disk, together. A batch's own row says that all of it is there, so these rows come when
+/// everything else is there: neither two tables nor two parts of one insert are written as one. All the rest has no order, and goes
+/// in side by side: an insert is parsed, sorted, compressed and synced one after the other, by one thread.
+///
+/// # Errors
+/// Transient: some of the rows may be there.
+pub(super) async fn insert(groups: Vec<Group>, clickhouse: &ClickHouse) -> Result<(), ViewError> {
+    let mut all = Blocks::default();
+    for Group { current, messages, events, batches } in groups {
         let Rows { conversations, members, users, watermarks, .. } = current;
-        try_join!(
-            insert(clickhouse, "messages", messages),
-            insert(clickhouse, "events", events),
-            insert(clickhouse, "members", block(members.into_values())?),
-            insert(clickhouse, "conversations", block(conversations.into_values())?),
-            insert(clickhouse, "users", block(users.into_values())?),
-        )?;
-        insert(clickhouse, "events", batches).await?;
-        insert(clickhouse, "watermarks", block(watermarks.into_values())?).await
+        all.messages.push(messages);
+        all.events.push(events);
+        all.batches.push(batches);
+        all.conversations.push(block(conversations.into_values())?);
+        all.members.push(block(members.into_values())?);
+        all.users.push(block(users.into_values())?);
+        all.watermarks.push(block(watermarks.into_values())?);
     }
+    try_join!(
+        write_blocks(clickhouse, "messages", all.messages),
+        write_blocks(clickhouse, "events", all.events),
+        write_blocks(clickhouse, "members", all.members),
+        write_blocks(clickhouse, "conversations", all.conversations),
+        write_blocks(clickhouse, "users", all.users),
+    )?;
+    write_blocks(clickhouse, "events", all.batches).await?;
+    write_blocks(clickhouse, "watermarks", all.watermarks).await
+}
+
+/// The same by tables.
+#[derive(Default)]
+struct Blocks {
+    messages: Vec<Block<MessageRow>>,
+    events: Vec<Block<EventRow>>,
+    batches: Vec<Block<EventRow>>,
+    conversations: Vec<Block<ConversationRow>>,
+    members: Vec<Block<MemberRow>>,
+    users: Vec<Block<UserRow>>,
+    watermarks: Vec<Block<WatermarkRow>>,
 }
 
 fn block<T: clickhouse::Row + Serialize>(rows: impl Iterator<Item = T>) -> Result<Block<T>, ViewError> {
@@ -76,13 +97,15 @@ fn push_all<T: clickhouse::Row + Serialize>(
     rows.try_for_each(|row| into.push(&row)).map_err(|error| ViewError::corrupt("a row of the history", error))
 }
 
-/// Inserts rows into a table; nothing where there are none.
-async fn insert<T: clickhouse::Row + Serialize>(
+/// Inserts blocks into a table, which makes one part of them; nothing where there are no rows.
+async fn write_blocks<T: clickhouse::Row + Serialize>(
     clickhouse: &ClickHouse,
     table: &str,
-    rows: Block<T>,
+    mut blocks: Vec<Block<T>>,
 ) -> Result<(), ViewError> {
-    if rows.len() == 0 {
+    // An empty block would be the end of the others.
+    blocks.retain(|block| block.len() > 0);
+    if blocks.is_empty() {
         return Ok(());
     }
     let name = clickhouse.table(table);
@@ -94,7 +117,7 @@ async fn insert<T: clickhouse::Row + Serialize>(
         // A group has a key once (unless a step was handed in again), so looking for what is replaced within it is in vain, and takes a third
         // of an insert. What is there twice all the same goes when parts are merged, as it does between parts.
         let mut insert = insert.with_setting("optimize_on_insert", "0");
-        for piece in rows.into_pieces() {
+        for piece in blocks.into_iter().flat_map(Block::into_pieces) {
             insert.send(piece).await?;
         }
         insert.end().await

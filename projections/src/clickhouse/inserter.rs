@@ -1,11 +1,11 @@
 //! One inserter for all partitions of a process: ClickHouse wants few large inserts, so what several partitions have goes
 //! together, at most once a second.
 //!
-//! Who is far behind does not wait. Then one group is folded while others are on their way to the disk, and what comes while all
+//! Who is far behind does not wait. Then steps are folded while groups are on their way to the disk, and what comes while all
 //! ways are taken goes into the next group, which is the larger for it:
 //!
 //! ```text
-//! projectors ──batches──▶ gathered: ≤ ROWS_MAX rows + one step ──▶ under way: ≤ UNDER_WAY_MAX groups ──▶ projectors hear
+//! projectors: ≤ FOLDED_MAX steps folded ──▶ gathered: ≤ ROWS_MAX rows + one step ──▶ under way: ≤ UNDER_WAY_MAX groups ──▶ projectors hear
 //! ```
 
 use std::collections::HashSet;
@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use natter_nats::{LogId, Stored};
 use natter_schemas::limits::PARTITIONS_MAX;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::ClickHouse;
-use super::group::Group;
+use super::group::{Group, insert};
 use super::rows::WatermarkRow;
 use crate::error::ViewError;
 use crate::telemetry::InsertTelemetry;
@@ -33,6 +33,8 @@ const ROWS_ENOUGH: usize = 50_000;
 const ROWS_MAX: usize = 200_000;
 /// Groups on their way at the same time: of each, one insert is at its end, with a sync and no work for the CPU.
 const UNDER_WAY_MAX: usize = 2;
+/// Steps that are being folded, or wait to be gathered, however many partitions there are.
+const FOLDED_MAX: usize = 4;
 /// A partition with so many batches more to catch up with does not wait for the interval, however few rows they are.
 const BEHIND_ENOUGH: u64 = 1000;
 /// Nor does one that has any more, where what it brings is worth inserts of its own.
@@ -43,17 +45,25 @@ const QUEUE_MAX: usize = PARTITIONS_MAX as usize;
 /// Hears when all rows of a group are on disk, or why they are not.
 type Done = oneshot::Sender<Result<(), ViewError>>;
 
-/// Successive batches of one partition for one generation, and how far it is with them.
+/// Successive batches of one partition for one generation, folded.
 struct Step {
     into: ClickHouse,
-    batches: Vec<Stored>,
-    note: WatermarkRow,
+    partition: u16,
+    rows: Group,
+    /// Batches of the partition behind these; `None`: it has none itself.
+    left: Option<u64>,
+    /// Its place among the folded ones.
+    place: OwnedSemaphorePermit,
     done: Done,
 }
 
-/// Where groups are handed in.
+/// Where steps are handed in.
 #[derive(Clone)]
-pub struct InserterHandle(mpsc::Sender<Step>);
+pub struct InserterHandle {
+    log: LogId,
+    places: Arc<Semaphore>,
+    steps: mpsc::Sender<Step>,
+}
 
 impl InserterHandle {
     /// Inserts successive batches of the partition that `note` is about into one generation, then the note; returns when
@@ -65,12 +75,21 @@ impl InserterHandle {
     pub(super) async fn insert(
         &self,
         into: ClickHouse,
-        batches: Vec<Stored>,
+        batches: &[Stored],
         note: WatermarkRow,
     ) -> Result<(), ViewError> {
         let ended = || ViewError::Transient("the inserter of the history has ended".to_owned());
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended())?;
+        let (mut rows, partition) = (Group::default(), note.partition);
+        for batch in batches {
+            rows.fold(&self.log, partition, batch.sequence, &batch.payload)?;
+            // A step is many milliseconds of work, and sockets may be served by the same thread.
+            yield_now().await;
+        }
+        rows.note(note);
+        let left = batches.last().map(|last| last.behind);
         let (done, inserted) = oneshot::channel();
-        self.0.send(Step { into, batches, note, done }).await.map_err(|_| ended())?;
+        self.steps.send(Step { into, partition, rows, left, place, done }).await.map_err(|_| ended())?;
         inserted.await.map_err(|_| ended())?
     }
 }
@@ -78,11 +97,11 @@ impl InserterHandle {
 /// The inserter's handle and its work, which ends when the last handle is dropped.
 pub fn run_inserter(log: LogId) -> (InserterHandle, impl Future<Output = ()> + Send + use<>) {
     let (sender, steps) = mpsc::channel(QUEUE_MAX);
-    (InserterHandle(sender), Inserter::new(log, steps).run())
+    let handle = InserterHandle { log, places: Arc::new(Semaphore::new(FOLDED_MAX)), steps: sender };
+    (handle, Inserter::new(steps).run())
 }
 
 struct Inserter {
-    log: LogId,
     telemetry: Arc<InsertTelemetry>,
     steps: mpsc::Receiver<Step>,
     not_before: Instant,
@@ -94,16 +113,15 @@ struct Inserter {
 /// What goes into ClickHouse together.
 struct Gathered {
     into: ClickHouse,
-    rows: Group,
+    groups: Vec<Group>,
     /// It does not wait for the interval.
     at_once: bool,
     waiting: Vec<Done>,
 }
 
 impl Inserter {
-    fn new(log: LogId, steps: mpsc::Receiver<Step>) -> Self {
+    fn new(steps: mpsc::Receiver<Step>) -> Self {
         Self {
-            log,
             telemetry: Arc::new(InsertTelemetry::new()),
             steps,
             not_before: Instant::now(),
@@ -126,10 +144,9 @@ impl Inserter {
 
     /// Takes what else comes until there is a way, and the interval since the last group is over or there is enough.
     async fn gather(&mut self, first: Step) -> Gathered {
-        let into = first.into.clone();
-        let mut gathered = Gathered { into, rows: Group::default(), at_once: false, waiting: Vec::new() };
-        gathered.take(&self.log, &mut self.behind, first).await;
-        while gathered.rows.len() < ROWS_MAX {
+        let mut gathered = Gathered::new(first.into.clone());
+        gathered.take(&mut self.behind, first);
+        while gathered.rows() < ROWS_MAX {
             let is_way = self.under_way.len() < UNDER_WAY_MAX;
             if is_way && gathered.is_enough() {
                 break;
@@ -137,7 +154,7 @@ impl Inserter {
             tokio::select! {
                 biased;
                 step = self.steps.recv() => match step {
-                    Some(step) => gathered.take(&self.log, &mut self.behind, step).await,
+                    Some(step) => gathered.take(&mut self.behind, step),
                     None => break,
                 },
                 Some(_) = self.under_way.join_next() => {}
@@ -149,46 +166,45 @@ impl Inserter {
 }
 
 impl Gathered {
-    /// Whether it does not wait for more.
-    fn is_enough(&self) -> bool {
-        self.at_once || self.rows.len() >= ROWS_ENOUGH
+    const fn new(into: ClickHouse) -> Self {
+        Self { into, groups: Vec::new(), at_once: false, waiting: Vec::new() }
     }
 
-    async fn take(&mut self, log: &LogId, behind: &mut HashSet<u16>, step: Step) {
-        let Step { into, batches, note, done } = step;
+    fn rows(&self) -> usize {
+        self.groups.iter().map(Group::len).sum()
+    }
+
+    /// Whether it does not wait for more.
+    fn is_enough(&self) -> bool {
+        self.at_once || self.rows() >= ROWS_ENOUGH
+    }
+
+    fn take(&mut self, behind: &mut HashSet<u16>, step: Step) {
+        let Step { into, partition, rows, left, place, done } = step;
+        drop(place);
         if into.generation() != self.into.generation() {
             // Partitions notice a switch one after the other; the watermark says what is left to do.
             drop(done.send(Err(ViewError::Transient("the history's generations were switched".to_owned()))));
             return;
         }
-        let before = self.rows.len();
-        for batch in &batches {
-            if let Err(error) = self.rows.fold(log, note.partition, batch.sequence, &batch.payload) {
-                // What was folded before it is right all the same.
-                drop(done.send(Err(error)));
-                return;
-            }
-            // A step is many milliseconds of work, and sockets may be served by the same thread.
-            yield_now().await;
-        }
-        let was_behind = behind.contains(&note.partition);
-        if let Some(last) = batches.last() {
-            let is_worth_it = last.behind > 0 && self.rows.len() - before >= ROWS_WORTH_IT;
-            if is_worth_it || last.behind >= BEHIND_ENOUGH {
-                behind.insert(note.partition);
+        let was_behind = behind.contains(&partition);
+        if let Some(left) = left {
+            let is_worth_it = left > 0 && rows.len() >= ROWS_WORTH_IT;
+            if is_worth_it || left >= BEHIND_ENOUGH {
+                behind.insert(partition);
             } else {
-                behind.remove(&note.partition);
+                behind.remove(&partition);
             }
         }
         // The last step of who was behind does not wait either: then it is where it wanted to be.
-        self.at_once |= was_behind || behind.contains(&note.partition);
-        self.rows.note(note);
+        self.at_once |= was_behind || behind.contains(&partition);
+        self.groups.push(rows);
         self.waiting.push(done);
     }
 
     async fn insert(self, telemetry: Arc<InsertTelemetry>) {
-        let (rows, started) = (self.rows.len(), Instant::now());
-        let inserted = self.rows.insert(&self.into).await;
+        let (rows, started) = (self.rows(), Instant::now());
+        let inserted = insert(self.groups, &self.into).await;
         match &inserted {
             Ok(()) => telemetry.inserted(rows, started.elapsed()),
             Err(_) => telemetry.failed(),
@@ -218,21 +234,34 @@ mod tests {
         hanging(&std::net::TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
+    fn note(partition: u16) -> WatermarkRow {
+        WatermarkRow { partition, log_last: 1, applied: 1, checked: 0, log: "l".to_owned() }
+    }
+
     /// So many outcome batches without outcomes, with so many behind them.
-    fn step(
-        into: &ClickHouse,
-        partition: u16,
-        batches: u64,
-        behind: u64,
-    ) -> (Step, oneshot::Receiver<Result<(), ViewError>>) {
+    fn batches(count: u64, behind: u64) -> Vec<Stored> {
         let payload: bytes::Bytes =
             OutcomeBatchWriter::default().finish(1, Vec::new(), IdState::default(), Vec::new()).into();
         let batch =
             |sequence| Stored { sequence, stored_ms: 0, lease: None, records: None, behind, payload: payload.clone() };
-        let batches: Vec<_> = (1..=batches).map(batch).collect();
-        let note = WatermarkRow { partition, log_last: 1 + behind, applied: 1, checked: 0, log: "l".to_owned() };
+        (1..=count).map(batch).collect()
+    }
+
+    /// A step of so many batches, with so many behind them.
+    fn step(
+        into: &ClickHouse,
+        partition: u16,
+        count: u64,
+        behind: u64,
+    ) -> (Step, oneshot::Receiver<Result<(), ViewError>>) {
+        let mut rows = Group::default();
+        for batch in batches(count, behind) {
+            rows.fold(&log(), partition, batch.sequence, &batch.payload).unwrap();
+        }
+        rows.note(note(partition));
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let (done, inserted) = oneshot::channel();
-        (Step { into: into.clone(), batches, note, done }, inserted)
+        (Step { into: into.clone(), partition, rows, left: Some(behind), place, done }, inserted)
     }
 
     fn log() -> LogId {
@@ -240,28 +269,28 @@ mod tests {
     }
 
     /// Whether a group of these steps goes at once: of each the partition, its batches, and how many it leaves.
-    async fn goes_at_once(behind: &mut HashSet<u16>, steps: &[(u16, u64, u64)]) -> bool {
+    fn goes_at_once(behind: &mut HashSet<u16>, steps: &[(u16, u64, u64)]) -> bool {
         let into = nowhere();
-        let mut gathered = Gathered { into: into.clone(), rows: Group::default(), at_once: false, waiting: Vec::new() };
+        let mut gathered = Gathered::new(into.clone());
         for (partition, batches, left) in steps {
-            gathered.take(&log(), behind, step(&into, *partition, *batches, *left).0).await;
+            gathered.take(behind, step(&into, *partition, *batches, *left).0);
         }
         gathered.is_enough()
     }
 
-    #[tokio::test]
-    async fn who_is_far_behind_does_not_wait_for_the_interval() {
+    #[test]
+    fn who_is_far_behind_does_not_wait_for_the_interval() {
         let (enough, worth_it) = (ROWS_ENOUGH as u64, ROWS_WORTH_IT as u64);
         let mut behind = HashSet::new();
-        assert!(!goes_at_once(&mut behind, &[(0, 1, BEHIND_ENOUGH - 1)]).await);
-        assert!(!goes_at_once(&mut behind, &[(0, worth_it, 0)]).await);
-        assert!(goes_at_once(&mut behind, &[(0, 1, 0), (1, 1, BEHIND_ENOUGH), (2, 1, 0)]).await);
-        assert!(goes_at_once(&mut behind, &[(2, worth_it, 1)]).await);
-        assert!(goes_at_once(&mut behind, &[(3, enough - 1, 0), (4, 1, 0)]).await);
+        assert!(!goes_at_once(&mut behind, &[(0, 1, BEHIND_ENOUGH - 1)]));
+        assert!(!goes_at_once(&mut behind, &[(0, worth_it, 0)]));
+        assert!(goes_at_once(&mut behind, &[(0, 1, 0), (1, 1, BEHIND_ENOUGH), (2, 1, 0)]));
+        assert!(goes_at_once(&mut behind, &[(2, worth_it, 1)]));
+        assert!(goes_at_once(&mut behind, &[(3, enough - 1, 0), (4, 1, 0)]));
         // The last step of 1 and 2.
-        assert!(goes_at_once(&mut behind, &[(1, 1, 0)]).await);
-        assert!(goes_at_once(&mut behind, &[(2, 1, 0)]).await);
-        assert!(!goes_at_once(&mut behind, &[(1, 1, 0), (2, 1, 0)]).await);
+        assert!(goes_at_once(&mut behind, &[(1, 1, 0)]));
+        assert!(goes_at_once(&mut behind, &[(2, 1, 0)]));
+        assert!(!goes_at_once(&mut behind, &[(1, 1, 0), (2, 1, 0)]));
         assert!(behind.is_empty());
     }
 
@@ -270,7 +299,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let into = hanging(&listener);
         let (sender, steps) = mpsc::channel(QUEUE_MAX);
-        let mut inserter = Inserter::new(log(), steps);
+        let mut inserter = Inserter::new(steps);
         let size = ROWS_ENOUGH as u64;
         let mut waiting = Vec::new();
         for partition in 0..10 {
@@ -287,9 +316,28 @@ mod tests {
         let first = inserter.steps.recv().await.unwrap();
         let gathered = inserter.gather(first).await;
         assert_eq!(
-            gathered.rows.len(),
+            gathered.rows(),
             ROWS_MAX + gathered.waiting.len() - 4,
             "all ways are taken: it grows, and no further"
         );
+    }
+
+    #[tokio::test]
+    async fn no_more_is_folded_than_there_are_places() {
+        let (into, folded) = (nowhere(), FOLDED_MAX + 2);
+        let (handle, _not_run) = run_inserter(log());
+        let mut steps = JoinSet::new();
+        for partition in 0..u16::try_from(folded).unwrap() {
+            let (handle, into) = (handle.clone(), into.clone());
+            steps.spawn(async move { handle.insert(into, &batches(10, 0), note(partition)).await });
+        }
+        while handle.steps.capacity() > QUEUE_MAX - FOLDED_MAX {
+            yield_now().await;
+        }
+        assert_eq!(handle.places.available_permits(), 0);
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+        assert_eq!(handle.steps.capacity(), QUEUE_MAX - FOLDED_MAX, "the others wait");
     }
 }

@@ -103,7 +103,7 @@ impl Projector for HistoryProjector {
         let (sequence, log_last) = (found.sequence, log_last.max(found.sequence));
         if let Some(log) = &found.log {
             let note = WatermarkRow { partition, log_last, applied: sequence, checked: sequence, log: log.to_string() };
-            self.inserter.insert(history, Vec::new(), note).await?;
+            self.inserter.insert(history, &[], note).await?;
         }
         self.checked().insert(partition, Checked { generation, sequence, log_last, at: Instant::now() });
         Ok(found)
@@ -120,7 +120,7 @@ impl Projector for HistoryProjector {
         }
         let checked = check.map_or(0, |check| check.sequence);
         let note = WatermarkRow { partition, log_last, applied, checked, log: log.to_string() };
-        self.inserter.insert(history, batches.to_vec(), note).await?;
+        self.inserter.insert(history, batches, note).await?;
         self.checked().entry(partition).and_modify(|check| check.log_last = log_last);
         if check.is_none_or(|check| check.at.elapsed() >= CHECK_INTERVAL) {
             // Else a busy projector would never see that its store was emptied or put back, and leave a hole.

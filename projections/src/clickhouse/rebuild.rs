@@ -40,6 +40,31 @@ pub async fn begin(clickhouse: &ClickHouse) -> Result<ClickHouse, ViewError> {
     Ok(next)
 }
 
+/// Tables of a generation that are merged while it is built, if nobody stops it.
+const MERGED: [&str; 3] = ["events", "messages", "members"];
+
+/// From now on the parts of this generation's tables are merged, or are not: until the server is started again.
+///
+/// # Errors
+/// Transient, also where the user may not say so.
+pub async fn merge_parts(of: &ClickHouse, is_wanted: bool) -> Result<(), ViewError> {
+    let verb = if is_wanted { "START" } else { "STOP" };
+    for table in MERGED {
+        of.execute("stopping or starting merges", &format!("SYSTEM {verb} MERGES {}", of.table(table))).await?;
+    }
+    Ok(())
+}
+
+/// Parts of the table of this generation that has the most.
+///
+/// # Errors
+/// Transient.
+pub async fn parts_max(of: &ClickHouse) -> Result<u64, ViewError> {
+    let sql = "SELECT max(parts) FROM (SELECT count() AS parts FROM system.parts WHERE database = ? AND active GROUP BY table)";
+    let asked = of.client().query(sql).bind(of.store());
+    read("counting a generation's parts", asked.fetch_one::<u64>()).await
+}
+
 /// The live generation, which stays this one.
 ///
 /// # Errors

@@ -18,6 +18,9 @@ use crate::{audit, connect};
 
 /// The views have applied everything in this.
 const CAUGHT_UP_MAX: Duration = Duration::from_mins(5);
+/// Rebuilds one after the other that end by themselves without having switched, at most. One that gets no CPU for seconds loses
+/// its lease and says that it is to be run again; one that fails for another reason fails again.
+const GIVEN_UP_MAX: u32 = 3;
 
 /// Kills the rebuilds of a view so many times, at moments all over the time that an undisturbed one takes (`whole`); lets the
 /// last one end, and audits.
@@ -56,10 +59,16 @@ pub async fn kill(view: View, args: &Rebuild, running: &Running, whole: Duration
     Ok(kills)
 }
 
-/// One that nobody killed has switched, or ended the switch of one that was killed, or found differences.
+/// One that nobody killed has switched, or ended the switch of one that was killed, or found differences, or gave up.
 async fn take(view: View, config: &Config, ended: &Ended, kills: &mut Kills) -> anyhow::Result<()> {
     kills.differences += ended.report.as_ref().map_or(0, |report| report.differences_total);
-    if !drop_if_switched(view, config, kills).await? && kills.differences == 0 {
+    if drop_if_switched(view, config, kills).await? || kills.differences > 0 {
+        kills.given_up_in_turn = 0;
+        return Ok(());
+    }
+    kills.given_up += 1;
+    kills.given_up_in_turn += 1;
+    if kills.given_up_in_turn >= GIVEN_UP_MAX {
         bail!("`natter rebuild {}`, started again, failed: {}", view.name(), ended.said);
     }
     Ok(())
