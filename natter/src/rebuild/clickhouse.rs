@@ -18,8 +18,8 @@ use crate::connect;
 
 /// Both generations are fed by the log; one that does not come to the other's position within this is not fed any more.
 const MEETS_WITHIN: Duration = Duration::from_mins(2);
-/// Parts of a table that wait to be merged, at most: some thirty million rows, or three minutes where the rate is limited.
-const PARTS_MAX: u64 = 150;
+/// Parts of a table that wait to be merged, at most: with 1,000 ClickHouse begins to delay inserts.
+const PARTS_MAX: u64 = 800;
 /// Looks at the old generation that find it where it was: then nobody writes it any more.
 const RESTS: u32 = 3;
 

@@ -29,6 +29,8 @@ use crate::telemetry::InsertTelemetry;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// So many rows do not wait for the interval.
 const ROWS_ENOUGH: usize = 50_000;
+/// While a group is under way, the next has so many rows, or waits for the interval: half as many parts are made then, and merged.
+const ROWS_LARGE: usize = 120_000;
 /// A group that has so many rows waits for nobody else, even if all ways are taken.
 const ROWS_MAX: usize = 200_000;
 /// Groups on their way at the same time: of each, one insert is at its end, with a sync and no work for the CPU.
@@ -148,7 +150,8 @@ impl Inserter {
         gathered.take(&mut self.behind, first);
         while gathered.rows() < ROWS_MAX {
             let is_way = self.under_way.len() < UNDER_WAY_MAX;
-            if is_way && gathered.is_enough() {
+            let is_large = self.under_way.is_empty() || gathered.rows() >= ROWS_LARGE;
+            if is_way && is_large && gathered.is_enough() {
                 break;
             }
             tokio::select! {
@@ -294,32 +297,45 @@ mod tests {
         assert!(behind.is_empty());
     }
 
+    /// An inserter with so many steps of this size, from as many partitions, handed in.
+    fn with_steps(into: &ClickHouse, count: u16, size: usize) -> Inserter {
+        let (sender, steps) = mpsc::channel(QUEUE_MAX);
+        for partition in 0..count {
+            sender.try_send(step(into, partition, size as u64, 0).0).ok().unwrap();
+        }
+        Inserter::new(steps)
+    }
+
+    /// The steps of the next group, and its rows; it is under way afterwards.
+    async fn next_group(inserter: &mut Inserter) -> (usize, usize) {
+        let first = inserter.steps.recv().await.unwrap();
+        let gathered = inserter.gather(first).await;
+        let size = (gathered.waiting.len(), gathered.rows());
+        inserter.under_way.spawn(gathered.insert(Arc::clone(&inserter.telemetry)));
+        size
+    }
+
     #[tokio::test]
     async fn what_is_gathered_and_under_way_is_bounded() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let into = hanging(&listener);
-        let (sender, steps) = mpsc::channel(QUEUE_MAX);
-        let mut inserter = Inserter::new(steps);
-        let size = ROWS_ENOUGH as u64;
-        let mut waiting = Vec::new();
-        for partition in 0..10 {
-            let (step, inserted) = step(&into, partition, size, 0);
-            sender.try_send(step).ok().unwrap();
-            waiting.push(inserted);
-        }
+        let mut inserter = with_steps(&hanging(&listener), 6, ROWS_LARGE);
         for _ in 0..UNDER_WAY_MAX {
-            let first = inserter.steps.recv().await.unwrap();
-            let gathered = inserter.gather(first).await;
-            assert_eq!(gathered.waiting.len(), 1, "there is a way: it does not wait for others");
-            inserter.under_way.spawn(gathered.insert(Arc::clone(&inserter.telemetry)));
+            assert_eq!(next_group(&mut inserter).await.0, 1, "there is a way: it does not wait for others");
         }
-        let first = inserter.steps.recv().await.unwrap();
-        let gathered = inserter.gather(first).await;
+        let steps = ROWS_MAX.div_ceil(ROWS_LARGE);
         assert_eq!(
-            gathered.rows(),
-            ROWS_MAX + gathered.waiting.len() - 4,
+            next_group(&mut inserter).await,
+            (steps, steps * ROWS_LARGE),
             "all ways are taken: it grows, and no further"
         );
+    }
+
+    #[tokio::test]
+    async fn while_a_group_is_under_way_the_next_is_large() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut inserter = with_steps(&hanging(&listener), 6, ROWS_ENOUGH);
+        assert_eq!(next_group(&mut inserter).await.0, 1);
+        assert_eq!(next_group(&mut inserter).await.0, ROWS_LARGE.div_ceil(ROWS_ENOUGH));
     }
 
     #[tokio::test]

@@ -215,6 +215,8 @@ async fn a_killed_rebuild_goes_on_where_it_was() {
         child.kill().await.unwrap();
         assert_eq!(rebuild_live(&world.history).await.generation().number(), 1, "nothing is switched before its time");
     }
+    let refused = merge(&world.history, "_store_2").await.unwrap_err().to_string();
+    assert!(refused.contains("Cancelled merging parts"), "parts are not merged while they are built: {refused}");
     let before = applied(&world.history).await;
     let ended = timeout(DEADLINE, command(&file).output()).await.unwrap().unwrap();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
@@ -225,6 +227,14 @@ async fn a_killed_rebuild_goes_on_where_it_was() {
     }
     assert!(before >= 30 && report["records"].as_u64().unwrap() <= (80 - before) * 50, "it began anew: {report:#}");
     assert_live(&world, 2).await;
+    for store in ["_store", "_store_2"] {
+        merge(&world.history, store).await.unwrap();
+    }
+}
+
+/// Merges all parts of a table of one generation.
+async fn merge(history: &ClickHouse, store: &str) -> clickhouse::error::Result<()> {
+    history.client().query(&format!("OPTIMIZE TABLE {}{store}.messages FINAL", history.views())).execute().await
 }
 
 fn command(config: &Path) -> Command {
