@@ -4,17 +4,16 @@ use std::path::Path;
 
 use anyhow::Context;
 use natter_nats::server::Password;
-use natter_projections::clickhouse::objects_url;
-use serde_json::json;
 
 use super::analysts::Analysts;
 use super::credentials::Credentials;
-use super::endpoints::{ClickHouse, S3};
+use super::endpoints::ClickHouse;
 use super::fetch::Program;
 use super::folder::write_private;
 use super::program::Candidate;
 use super::supervisor::Launch;
 use super::users::{HistoryUser, engine_users, users_xml};
+use crate::engine::Archive;
 
 /// From 26.2 on the text index is no longer experimental.
 pub const CANDIDATE: Candidate =
@@ -24,13 +23,6 @@ const CONFIG: &str = "config.xml";
 const USERS: &str = "users.xml";
 const ENGINE_USERS: &str = "users.json";
 const ENGINE_ARCHIVE: &str = "archive.json";
-
-/// Where the archive lies.
-#[derive(Clone, Copy)]
-pub struct Archive<'a> {
-    pub s3: &'a S3,
-    pub bucket: &'a str,
-}
 
 /// For this user.
 pub fn endpoint(port: u16, user: HistoryUser, credentials: &Credentials) -> ClickHouse {
@@ -46,7 +38,7 @@ pub struct Told<'a> {
     pub port: u16,
     pub credentials: &'a Credentials,
     pub analysts: &'a Analysts,
-    pub archive: Archive<'a>,
+    pub archive: &'a Archive,
 }
 
 /// Writes the config into `folder` and says how to start the server, or the engine's own process, there.
@@ -55,15 +47,16 @@ pub fn launch(program: &Program, shim: &Path, folder: &Path, told: &Told<'_>) ->
     let (program, args) = match program {
         Program::OnPath(server) => {
             let file = folder.join(CONFIG);
-            write_private(&file, server_config(port).as_bytes())?;
+            write_private(&file, server_config(port, archive).as_bytes())?;
             write_private(&folder.join(USERS), server_users(credentials, analysts).as_bytes())?;
             (server.clone(), vec!["server".into(), "--config-file".into(), file.into()])
         }
         Program::Fetched(library) => {
             let file = folder.join(ENGINE_USERS);
             write_private(&file, &engine_users(|user| credentials.clickhouse(user), analysts)?)?;
+            // A file, since arguments are seen by everybody on the machine.
             let objects = folder.join(ENGINE_ARCHIVE);
-            write_private(&objects, &engine_archive(archive)?)?;
+            write_private(&objects, &serde_json::to_vec(archive)?)?;
             let mut args =
                 vec!["clickhouse-server".into(), "--library".into(), library.into(), "--data".into(), folder.into()];
             args.extend(["--port".into(), port.to_string().into(), "--users-file".into(), file.into()]);
@@ -73,12 +66,6 @@ pub fn launch(program: &Program, shim: &Path, folder: &Path, told: &Told<'_>) ->
         }
     };
     Ok(Launch { program, args, folder: folder.to_owned(), litter: Vec::new() })
-}
-
-/// As the engine is told (`natter clickhouse-server --archive-file`). A file, since arguments are seen by everybody on the machine.
-fn engine_archive(Archive { s3, bucket }: Archive<'_>) -> anyhow::Result<Vec<u8>> {
-    let url = objects_url(&s3.endpoint, bucket);
-    Ok(serde_json::to_vec(&json!({ "url": url, "access_key": s3.access_key, "secret_key": s3.secret_key }))?)
 }
 
 /// Writes the files of users that are in `folder` anew, which both kinds of server notice; `false`: there is none.
@@ -99,7 +86,9 @@ fn server_users(credentials: &Credentials, analysts: &Analysts) -> String {
 }
 
 /// Config of a `clickhouse server`: HTTP on loopback only. Paths are relative to the folder in which it runs.
-fn server_config(port: u16) -> String {
+fn server_config(port: u16, archive: &Archive) -> String {
+    let archive = archive.collection();
+    // What the last two say is the default of newer servers; users without a policy are those who see every tenant.
     format!(
         "<!-- Written by natter at each start. -->
 <clickhouse>
@@ -113,6 +102,12 @@ fn server_config(port: u16) -> String {
   <mark_cache_size>268435456</mark_cache_size>
   <send_crash_reports><enabled>false</enabled></send_crash_reports>
   <user_directories><users_xml><path>{USERS}</path></users_xml></user_directories>
+  {archive}
+  <allow_named_collection_override_by_default>0</allow_named_collection_override_by_default>
+  <access_control_improvements>
+    <users_without_row_policies_can_read_rows>true</users_without_row_policies_can_read_rows>
+    <select_from_system_db_requires_grant>true</select_from_system_db_requires_grant>
+  </access_control_improvements>
 </clickhouse>
 "
     )
@@ -132,14 +127,8 @@ mod tests {
     use super::*;
     use crate::backends::analysts;
 
-    fn s3() -> S3 {
-        let [endpoint, region, access_key, secret_key] =
-            ["http://127.0.0.1:1", "us-east-1", "a", "b"].map(str::to_owned);
-        S3 { endpoint, region, access_key, secret_key }
-    }
-
-    fn archive(s3: &S3) -> Archive<'_> {
-        Archive { s3, bucket: "natter" }
+    fn archive() -> Archive {
+        Archive::new("http://127.0.0.1:1", "natter", "of clickhouse", "secret of clickhouse")
     }
 
     #[test]
@@ -148,14 +137,16 @@ mod tests {
         let program = Program::OnPath("/usr/bin/clickhouse".into());
         let credentials = Credentials::example();
         let analysts = analysts::example(&[]);
-        let s3 = s3();
-        let told = Told { port: 8123, credentials: &credentials, analysts: &analysts, archive: archive(&s3) };
+        let archive = archive();
+        let told = Told { port: 8123, credentials: &credentials, analysts: &analysts, archive: &archive };
         let launch = launch(&program, Path::new("/natter"), folder.path(), &told).unwrap();
         assert_eq!(launch.program, Path::new("/usr/bin/clickhouse"));
         assert_eq!(launch.args[0], "server");
         let config = std::fs::read_to_string(folder.path().join(CONFIG)).unwrap();
         assert!(config.contains("<listen_host>127.0.0.1</listen_host>"), "{config}");
         assert!(config.contains("<http_port>8123</http_port>") && !config.contains("tcp_port"), "{config}");
+        let named = config.split("<natter_archive>").nth(1).and_then(|rest| rest.split("</natter_archive>").next());
+        assert!(named.is_some_and(|named| named.contains("/natter/archive/*/EVT_*/*.parquet</url>")), "{config}");
         let users = std::fs::read_to_string(folder.path().join(USERS)).unwrap();
         for user in HistoryUser::ALL {
             assert!(users.contains(&format!("<{}>", user.name())), "{users}");
@@ -169,8 +160,8 @@ mod tests {
         let program = Program::Fetched("/cache/libchdb.so".into());
         let credentials = Credentials::example();
         let analysts = analysts::example(&[]);
-        let s3 = s3();
-        let told = Told { port: 8123, credentials: &credentials, analysts: &analysts, archive: archive(&s3) };
+        let archive = archive();
+        let told = Told { port: 8123, credentials: &credentials, analysts: &analysts, archive: &archive };
         let launch = launch(&program, Path::new("/natter"), folder.path(), &told).unwrap();
         assert_eq!(launch.program, Path::new("/natter"));
         assert_eq!(launch.args[..3], ["clickhouse-server", "--library", "/cache/libchdb.so"]);

@@ -53,6 +53,7 @@ use self::program::Candidate;
 use self::supervised::Supervised;
 use self::supervisor::{Launch, Source, Supervisor};
 use self::users::HistoryUser;
+use crate::engine::Archive;
 
 /// One of the four servers that natter stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -194,7 +195,8 @@ pub async fn start(options: Options) -> anyhow::Result<Backends> {
     let ports = Ports::load_or_choose(&folder)?;
     let analysts = Analysts::load(&folder, &options.database)?;
     let Options { shim, notify, partitions, fsync, bucket, .. } = options;
-    let archive = options.given.s3.clone().unwrap_or_else(|| s3::endpoint(ports.s3, &credentials.s3_clickhouse()));
+    let s3 = options.given.s3.clone().unwrap_or_else(|| s3::endpoint(ports.s3, &credentials.s3_clickhouse()));
+    let archive = Archive::new(&s3.endpoint, &bucket, &s3.access_key, &s3.secret_key);
     let setup =
         Arc::new(Setup { credentials, ports, partitions, analysts, fsync, bucket, archive, folder, shim, notify });
     let endpoints = Arc::new(endpoints(&setup.credentials, &setup.ports, &options.given));
@@ -306,7 +308,7 @@ struct Setup {
     fsync: Fsync,
     bucket: String,
     /// Where ClickHouse reads the archive.
-    archive: S3,
+    archive: Archive,
     folder: Folder,
     shim: PathBuf,
     notify: Notify,
@@ -332,8 +334,8 @@ impl Setup {
             }
             Backend::ClickHouse => {
                 let program = fetch::program(backend, backend.candidate(), &self.notify).await?;
-                let archive = clickhouse::Archive { s3: &self.archive, bucket: &self.bucket };
-                let told = clickhouse::Told { port: ports.clickhouse, credentials, analysts: &self.analysts, archive };
+                let (port, analysts, archive) = (ports.clickhouse, &self.analysts, &self.archive);
+                let told = clickhouse::Told { port, credentials, analysts, archive };
                 clickhouse::launch(&program, &self.shim, &folder, &told)
             }
         }

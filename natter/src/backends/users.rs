@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use natter_nats::server::{Password, ServerRole};
 use natter_projections::clickhouse::generations::stores;
+use natter_projections::clickhouse::{OBJECTS, archive_store};
 use natter_schemas::names::Tenant;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::analysts::{self, Analyst, Analysts};
-use crate::engine::TABLES_OF_TENANTS;
+use crate::engine::{ARCHIVE_READS, TABLES_OF_TENANTS};
 
 /// Who asks the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,9 @@ impl HistoryUser {
     fn grants(self, views: &str) -> Vec<String> {
         // Generations of the tables take turns in two databases.
         let [one, other] = stores(views);
-        let reads = [&*one, &*other, views].map(|database| format!("GRANT SELECT, SHOW ON {database}.*"));
+        let read = |database: &str| format!("GRANT SELECT, SHOW ON {database}.*");
+        let reads = [&*one, &*other, views].map(read);
+        let archive = read(&archive_store(views));
         match self {
             Self::Role(ServerRole::Admin) => vec!["GRANT ALL ON *.* WITH GRANT OPTION".to_owned()],
             Self::Role(ServerRole::Projector) => {
@@ -52,9 +55,10 @@ impl HistoryUser {
             }
             // How large the tables are.
             Self::Role(ServerRole::Auditor) => {
-                ["GRANT SELECT ON system.parts".to_owned()].into_iter().chain(reads).collect()
+                ["GRANT SELECT ON system.parts".to_owned()].into_iter().chain(reads).chain([archive]).collect()
             }
-            _ => reads.into(),
+            Self::Analyst => reads.into_iter().chain([archive]).collect(),
+            Self::Role(ServerRole::Gateway | ServerRole::Processor) => reads.into(),
         }
     }
 }
@@ -87,7 +91,13 @@ pub fn users_xml(networks: &str, users: &[(HistoryUser, Password)], analysts: &A
     }
     xml.extend(analysts.all().map(|(tenant, analyst)| tenant_xml(views, networks, tenant, analyst)));
     // 2: drivers set formats and limits for themselves; what a user may reach is in the grants.
-    xml.push_str("  </users>\n  <profiles>\n    <default/>\n    <natter_reads><readonly>2</readonly></natter_reads>\n");
+    write!(
+        xml,
+        "  </users>\n  <profiles>\n    <default>\n{}    </default>\n    \
+         <natter_reads>\n      <profile>default</profile>\n      <readonly>2</readonly>\n    </natter_reads>\n",
+        settings_xml(ARCHIVE_READS)
+    )
+    .expect("memory");
     xml.extend(analysts.all().map(|(tenant, analyst)| profile_xml(tenant, analyst)));
     xml.push_str("  </profiles>\n  <quotas><default/></quotas>\n</clickhouse>\n");
     xml
@@ -108,6 +118,7 @@ fn tenant_xml(views: &str, networks: &str, tenant: &Tenant, analyst: &Analyst) -
         |store: &String| TABLES_OF_TENANTS.map(|table| grant(store, table)).concat() + &grant(store, "watermarks");
     let grants = stores(views).each_ref().map(grants).concat();
     let own = stores(views).map(|store| format!("        <{store}>\n{own}        </{store}>\n")).concat();
+    let archive = archive_store(views);
     format!(
         "    <{name}>
       <password_sha256_hex>{password}</password_sha256_hex>
@@ -116,9 +127,13 @@ fn tenant_xml(views: &str, networks: &str, tenant: &Tenant, analyst: &Analyst) -
       <quota>default</quota>
       <grants>
         <query>GRANT SELECT, SHOW ON {views}.*</query>
-{grants}      </grants>
+{grants}        <query>GRANT SELECT ON {archive}.{OBJECTS}</query>
+      </grants>
       <databases>
-{own}        <system>
+{own}        <{archive}>
+          <{OBJECTS}><filter>tenant = '{tenant}'</filter></{OBJECTS}>
+        </{archive}>
+        <system>
 {about}        </system>
       </databases>
     </{name}>
@@ -130,13 +145,17 @@ fn tenant_xml(views: &str, networks: &str, tenant: &Tenant, analyst: &Analyst) -
 fn profile_xml(tenant: &Tenant, analyst: &Analyst) -> String {
     let name = analysts::user(tenant);
     let settings = analyst.quota.settings();
-    let values = settings.map(|(setting, most)| format!("      <{setting}>{most}</{setting}>\n")).concat();
+    let values = settings_xml(ARCHIVE_READS) + &settings_xml(settings);
     let constraints = settings
         .map(|(setting, most)| format!("        <{setting}><min>1</min><max>{most}</max></{setting}>\n"))
         .concat();
     format!(
-        "    <{name}>\n      <readonly>2</readonly>\n{values}      <constraints>\n{constraints}      </constraints>\n    </{name}>\n"
+        "    <{name}>\n      <profile>default</profile>\n      <readonly>2</readonly>\n{values}      <constraints>\n{constraints}      </constraints>\n    </{name}>\n"
     )
+}
+
+fn settings_xml<const N: usize>(settings: [(&str, u64); N]) -> String {
+    settings.map(|(setting, value)| format!("      <{setting}>{value}</{setting}>\n")).concat()
 }
 
 fn profile(user: HistoryUser) -> &'static str {
@@ -219,7 +238,7 @@ mod tests {
     #[test]
     fn a_tenants_analyst_has_policies_and_a_quota_on_a_server() {
         let xml = users_xml("127.0.0.1", &[], &analysts::example(&["acme", "other-app"]));
-        for (tenant, lines) in [("acme", 10), ("other-app", 10)] {
+        for (tenant, lines) in [("acme", 11), ("other-app", 11)] {
             assert_eq!(xml.matches(&format!("<filter>tenant = '{tenant}'</filter>")).count(), lines, "{xml}");
             assert!(xml.contains(&format!("<profile>analyst-{tenant}</profile>")), "{xml}");
         }

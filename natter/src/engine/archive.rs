@@ -4,11 +4,20 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use natter_projections::clickhouse::COLLECTION;
-use serde::Deserialize;
+use natter_projections::clickhouse::{COLLECTION, objects_url};
+use serde::{Deserialize, Serialize};
+
+/// Settings of everybody who reads from S3: a server that has the archive's table starts without looking at S3 (which hive partitioning
+/// would have it do), and who asks while S3 is away is soon told so.
+pub const READS: [(&str, u64); 4] = [
+    ("use_hive_partitioning", 0),
+    ("s3_retry_attempts", 1),
+    ("s3_connect_timeout_ms", 2000),
+    ("s3_request_timeout_ms", 5000),
+];
 
 /// What the file says that `--archive-file` names.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Archive {
     /// The objects, as a pattern.
@@ -18,6 +27,12 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// In this bucket, read with these keys.
+    pub fn new(endpoint: &str, bucket: &str, access_key: &str, secret_key: &str) -> Self {
+        let [access_key, secret_key] = [access_key, secret_key].map(str::to_owned);
+        Self { url: objects_url(endpoint, bucket), access_key, secret_key }
+    }
+
     /// What a file says.
     ///
     /// # Errors

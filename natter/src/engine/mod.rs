@@ -45,7 +45,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use access::AccessControl;
-use archive::Archive;
 use http::{Service, router};
 use library::Engine;
 use policies::RowPolicies;
@@ -53,6 +52,7 @@ use workers::Workers;
 
 use crate::backends::write_private;
 
+pub use self::archive::{Archive, READS as ARCHIVE_READS};
 pub use self::policies::TABLES as TABLES_OF_TENANTS;
 
 /// How long running requests get at the end. `natter up` has ten seconds for everything.

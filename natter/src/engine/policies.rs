@@ -10,15 +10,12 @@ use natter_projections::clickhouse::{OBJECTS, archive_store};
 use sha2::{Digest, Sha256};
 
 use super::answer::random_hex;
+use super::archive::READS;
 
 /// Tables of the store with rows of tenants: the column `tenant` says whose.
 pub const TABLES: [&str; 5] = ["events", "messages", "conversations", "members", "users"];
 /// Tables of the engine that say something of tables, and what it is about. An analyst of one tenant is shown what concerns the views: rows are counted there.
 const ABOUT: [&str; 2] = ["tables", "columns"];
-/// Of reads from S3: an engine that has the archive's table starts without looking at S3 (which hive partitioning would have it do), and who
-/// asks while S3 is away is soon told so.
-const PROFILE: &str = "<use_hive_partitioning>0</use_hive_partitioning><s3_retry_attempts>1</s3_retry_attempts>\
-                       <s3_connect_timeout_ms>2000</s3_connect_timeout_ms><s3_request_timeout_ms>5000</s3_request_timeout_ms>";
 /// Tables of the engine that say what others do.
 const HIDDEN: [&str; 4] = ["processes", "parts", "parts_columns", "row_policies"];
 
@@ -62,10 +59,11 @@ impl RowPolicies {
         let own_objects = policy(OBJECTS, &format!(" OR tenant = {tenant}"));
         let stores = format!("{stores}      <{archive}>\n{own_objects}      </{archive}>\n");
         let about: String = ABOUT.map(|table| policy(table, &format!(" OR database = '{}'", self.views))).concat();
+        let profile = READS.map(|(setting, value)| format!("<{setting}>{value}</{setting}>")).concat();
         let hidden: String = HIDDEN.map(|table| policy(table, "")).concat();
         format!(
             "<clickhouse>
-  <profiles><default>{PROFILE}</default></profiles>
+  <profiles><default>{profile}</default></profiles>
   <quotas><default/></quotas>
   <users>
     <default>
