@@ -195,7 +195,16 @@ pub async fn sql(args: &Sql) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// As [`analysts::analyst`].
 pub fn analyst(args: &Analyst) -> anyhow::Result<()> {
-    analysts::analyst(args)?.iter().for_each(|line| say(line));
+    let analysts::Answer { lines, notes } = analysts::analyst(args)?;
+    for line in lines {
+        say(&line);
+    }
+    for note in notes {
+        #[expect(clippy::print_stderr, reason = "standard output is put into a file")]
+        {
+            eprintln!("{note}");
+        }
+    }
     Ok(())
 }
 

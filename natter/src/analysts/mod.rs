@@ -7,14 +7,17 @@ use clap::{Args, Subcommand};
 use natter_schemas::names::Tenant;
 
 pub use self::quota::Quota;
-use crate::backends::Analysts;
+use crate::backends::{Analysts, Foreign, foreign_analyst};
 use crate::cli::Running;
+use crate::config::{Config, Need};
 use crate::running;
 
 /// `natter analyst`.
 #[derive(Debug, Subcommand)]
 pub enum Analyst {
     /// Make the tenant's analyst, and print the URL by which any ClickHouse client connects. Again: the same user, with this quota.
+    ///
+    /// With --config, for a ClickHouse that natter does not start: prints the file for its folder users.d, and the URL with the new password to standard error.
     Add(Add),
     /// Forget the tenant's analyst: the next statement is refused.
     Remove(OfTenant),
@@ -46,24 +49,37 @@ pub struct OfTenant {
     pub running: Running,
 }
 
+/// What the command answers.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Lines that are the result.
+    pub lines: Vec<String>,
+    /// Lines for the person who asked, which must not get into the file that the result is put into.
+    pub notes: Vec<String>,
+}
+
+impl From<Vec<String>> for Answer {
+    fn from(lines: Vec<String>) -> Self {
+        Self { lines, notes: Vec::new() }
+    }
+}
+
 /// Does it, and says what is to be printed.
 ///
 /// # Errors
 /// No system ever ran there, or its ClickHouse is not natter's own; there is no such analyst.
-pub fn analyst(args: &Analyst) -> anyhow::Result<Vec<String>> {
+pub fn analyst(args: &Analyst) -> anyhow::Result<Answer> {
     let of = match args {
         Analyst::Add(Add { of, .. }) | Analyst::Remove(of) | Analyst::Url(of) => &of.running,
         Analyst::List(running) => running,
     };
-    if of.config.is_some() {
-        bail!(
-            "the users of a ClickHouse that natter did not start are made by its administrator: docs/sql.md has what to write into its users.xml"
-        );
+    if let Some(file) = &of.config {
+        return elsewhere(args, &Config::load(Some(file))?);
     }
     let data = &of.data;
     let url = |tenant: &Tenant| {
         let endpoint = Analysts::read(data)?.endpoint(data, tenant)?;
-        anyhow::Ok(vec![running::history_url(&endpoint)])
+        anyhow::Ok(vec![running::history_url(&endpoint)].into())
     };
     match args {
         Analyst::Add(Add { of, quota }) => {
@@ -75,13 +91,35 @@ pub fn analyst(args: &Analyst) -> anyhow::Result<Vec<String>> {
             if !Analysts::change(data, |analysts| Ok(analysts.remove(tenant)))? {
                 bail!("tenant {tenant} has no analyst");
             }
-            Ok(vec![format!("tenant {tenant} has no analyst any more")])
+            Ok(vec![format!("tenant {tenant} has no analyst any more")].into())
         }
         Analyst::Url(of) => url(&of.tenant),
         Analyst::List(_) => {
-            Ok(Analysts::read(data)?.all().map(|(tenant, analyst)| line(tenant, analyst.quota)).collect())
+            let all = Analysts::read(data)?;
+            Ok(all.all().map(|(tenant, analyst)| line(tenant, analyst.quota)).collect::<Vec<_>>().into())
         }
     }
+}
+
+/// For a ClickHouse that natter did not start, and whose users it therefore does not keep.
+fn elsewhere(args: &Analyst, config: &Config) -> anyhow::Result<Answer> {
+    let Analyst::Add(Add { of: OfTenant { tenant, .. }, quota }) = args else {
+        bail!(
+            "the analysts of a ClickHouse that natter did not start are files in its folder users.d, and their passwords are kept nowhere: remove the file to remove one, and `natter analyst add --config` makes one"
+        );
+    };
+    config.require(&[Need::ClickHouse])?;
+    let url = config.clickhouse.url.as_deref().unwrap_or_default();
+    let Foreign { file, endpoint } = foreign_analyst(url, &config.clickhouse.database, tenant, *quota)?;
+    let notes = [
+        format!(
+            "standard output is for ClickHouse's folder users.d, as {}.xml; the analyst then connects with this URL,",
+            endpoint.user
+        ),
+        "which alone has the password (adding the analyst again makes another):".to_owned(),
+        running::history_url(&endpoint),
+    ];
+    Ok(Answer { lines: vec![file.trim_end().to_owned()], notes: notes.into() })
 }
 
 fn line(tenant: &Tenant, quota: Quota) -> String {

@@ -14,6 +14,7 @@ use super::credentials::{Credentials, random_hex};
 use super::endpoints::ClickHouse;
 use super::folder::{Folder, read_json, write_private};
 use super::ports::Ports;
+use super::users::tenant_file;
 use crate::analysts::Quota;
 
 const FILE: &str = "analysts.json";
@@ -42,6 +43,25 @@ impl std::fmt::Debug for Analyst {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Analyst").field("quota", &self.quota).finish_non_exhaustive()
     }
+}
+
+/// Who is made for a ClickHouse that natter does not start.
+pub struct Foreign {
+    /// What its administrator puts into `users.d`.
+    pub file: String,
+    /// By which the analyst connects then; the password stands nowhere else.
+    pub endpoint: ClickHouse,
+}
+
+/// Makes a tenant's analyst for a ClickHouse at `url` whose users are its administrator's.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn foreign(url: &str, views: &str, tenant: &Tenant, quota: Quota) -> anyhow::Result<Foreign> {
+    let analyst = Analyst { password: random_hex()?, quota };
+    // Whence a user may come is for the server's own doors to say.
+    let file = tenant_file(views, "::/0", tenant, &analyst);
+    Ok(Foreign { file, endpoint: ClickHouse { url: url.to_owned(), user: user(tenant), password: analyst.password } })
 }
 
 /// The name of the tenant's user.
@@ -88,7 +108,9 @@ impl Analysts {
         let credentials = Credentials::read(data)?.context("the data folder has no credentials")?;
         // Who is in no file of users yet is no analyst either.
         if !clickhouse::write_users(&data.join("clickhouse"), &credentials, &analysts)? {
-            bail!("the ClickHouse of this system is not one that natter starts: its administrator makes its users");
+            bail!(
+                "the ClickHouse of this system is not one that natter starts: with --config instead of --data, `natter analyst add` prints what its administrator puts into users.d"
+            );
         }
         write_private(&data.join(FILE), &serde_json::to_vec_pretty(&analysts)?)?;
         Ok(changed)
@@ -149,6 +171,16 @@ pub fn example(tenants: &[&str]) -> Analysts {
 mod tests {
     use super::*;
     use crate::analysts::quota::EXAMPLE;
+
+    #[test]
+    fn a_foreign_server_is_told_the_digest_and_the_analyst_the_password() {
+        let acme = Tenant::trusted("acme");
+        let made = || foreign("http://history:8123", "chat", &acme, EXAMPLE).unwrap();
+        let Foreign { file, endpoint: ClickHouse { url, user, password } } = made();
+        assert_eq!((&*url, &*user, password.len()), ("http://history:8123", "analyst-acme", 32));
+        assert!(!file.contains(&password) && file.contains("<chat_archive>"), "{file}");
+        assert_ne!(made().endpoint.password, password);
+    }
 
     #[tokio::test]
     async fn they_stay_and_keep_their_passwords() {

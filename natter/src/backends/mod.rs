@@ -36,7 +36,7 @@ use natter_nats::server::{Fsync, ServerRole};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use self::analysts::Analysts;
+pub use self::analysts::{Analysts, Foreign, foreign as foreign_analyst};
 pub use self::endpoints::{ClickHouse, Endpoints, Given, S3};
 pub use self::folder::{Folder, write_private};
 pub use self::nats::connect_options as nats_connect_options;

@@ -103,6 +103,22 @@ pub fn users_xml(networks: &str, users: &[(HistoryUser, Password)], analysts: &A
     xml
 }
 
+/// A file for `users.d` of a ClickHouse that natter does not start: one tenant's analyst, beside the users of [`users_xml`].
+pub fn tenant_file(views: &str, networks: &str, tenant: &Tenant, analyst: &Analyst) -> String {
+    format!(
+        "<!-- Written by natter: the analyst of one tenant, beside natter's own users. -->
+<clickhouse>
+  <users>
+{}  </users>
+  <profiles>
+{}  </profiles>
+</clickhouse>
+",
+        tenant_xml(views, networks, tenant, analyst),
+        profile_xml(tenant, analyst)
+    )
+}
+
 /// A tenant's analyst reads the views, and of the tables behind them the rows of the tenant.
 fn tenant_xml(views: &str, networks: &str, tenant: &Tenant, analyst: &Analyst) -> String {
     let (name, password) = (analysts::user(tenant), digest(analyst.password()));
@@ -145,6 +161,7 @@ fn tenant_xml(views: &str, networks: &str, tenant: &Tenant, analyst: &Analyst) -
 fn profile_xml(tenant: &Tenant, analyst: &Analyst) -> String {
     let name = analysts::user(tenant);
     let settings = analyst.quota.settings();
+    // A ClickHouse that natter does not start may have profiles of its own.
     let values = settings_xml(ARCHIVE_READS) + &settings_xml(settings);
     let constraints = settings
         .map(|(setting, most)| format!("        <{setting}><min>1</min><max>{most}</max></{setting}>\n"))
@@ -244,5 +261,17 @@ mod tests {
         }
         assert!(xml.contains("<max_execution_time><min>1</min><max>30</max></max_execution_time>"), "{xml}");
         assert!(!xml.contains("GRANT SELECT ON natter_store.*"), "{xml}");
+    }
+
+    #[test]
+    fn a_file_for_another_server_says_the_same_of_a_tenants_analyst() {
+        let analysts = analysts::example(&["acme--2"]);
+        let (tenant, analyst) = analysts.all().next().unwrap();
+        let file = tenant_file("natter", "::/0", tenant, analyst);
+        let whole = users_xml("::/0", &[], &analysts);
+        for part in [tenant_xml("natter", "::/0", tenant, analyst), profile_xml(tenant, analyst)] {
+            assert!(file.contains(&part) && whole.contains(&part), "{file}");
+        }
+        assert!(!file.contains("replace="), "{file}");
     }
 }

@@ -1,6 +1,7 @@
 //! Tests over real servers: NATS and Redis are started per test, ClickHouse and S3 once for all.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod analysts_elsewhere;
 mod archive;
 mod archive_table;
 mod as_of;
