@@ -93,12 +93,13 @@ fn view(views: &str, log: &LogId) -> String {
     let comments: Vec<_> =
         shown.clone().map(|(name, kind, comment)| format!("    {name} {kind} COMMENT '{comment}'")).collect();
     let names: Vec<_> = shown.map(|(name, ..)| name).collect();
-    // An archiver that was stopped between an object and its manifest leaves one that overlaps its successor.
+    // An archiver that was stopped between an object and its manifest leaves one that overlaps its successor. Every outcome has a tenant;
+    // that it is asked for is for ClickHouse 26.3, which else fails to find the column of a tenant's row policy (26.7 does not).
     format!(
         "CREATE OR REPLACE VIEW {views}.archive (\n\
          \x20   position String COMMENT 'Where it stands in the log: partition:sequence:index',\n{}\n\
          ) AS SELECT concat(toString(partition), ':', toString(sequence), ':', toString(idx)) AS position,\n{}\n\
-         FROM {}.{OBJECTS} WHERE command != 'batch' AND _path LIKE '%/archive/{log}/%' LIMIT 1 BY partition, sequence, idx\n\
+         FROM {}.{OBJECTS} WHERE command != 'batch' AND tenant != '' AND _path LIKE '%/archive/{log}/%' LIMIT 1 BY partition, sequence, idx\n\
          COMMENT 'Outcomes as `events` has them, read from the archive in S3: those that are in closed segments'",
         comments.join(",\n"),
         names.join(", "),
