@@ -113,10 +113,10 @@ fn elsewhere(args: &Analyst, config: &Config) -> anyhow::Result<Answer> {
     let Foreign { file, endpoint } = foreign_analyst(url, &config.clickhouse.database, tenant, *quota)?;
     let notes = [
         format!(
-            "standard output is for ClickHouse's folder users.d, as {}.xml; the analyst then connects with this URL,",
+            "standard output is for ClickHouse's folder users.d, as {}.xml, moved there when it is whole. On a server, table functions over",
             endpoint.user
         ),
-        "which alone has the password (adding the analyst again makes another):".to_owned(),
+        "indexes show such a user keys and words of other tenants too (docs/sql.md). The password is in this URL and nowhere else:".to_owned(),
         running::history_url(&endpoint),
     ];
     Ok(Answer { lines: vec![file.trim_end().to_owned()], notes: notes.into() })
