@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Checks compose.yaml, alone and with compose.analysts.yaml, without a Docker engine: with compose's own parser; that every secret it asks for is
+# Checks compose.yaml, alone and with deploy/compose.analysts.yaml, without a Docker engine: with compose's own parser; that every secret it asks for is
 # named in .env.example and the other way round; that the files which it mounts are there; and that ClickHouse's files are XML and get every variable
 # that they name. Needs Python, and Go (for the parser) or the `docker compose` plugin.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # `$$` is a dollar sign for the container's own shell; a variable without `:?` would be empty and nobody would hear of it.
-variables=$(sed 's/\$\$//g' compose.yaml compose.analysts.yaml | grep -oE '\$\{?[A-Za-z0-9_]+[^}]*' | sort -u)
+variables=$(sed 's/\$\$//g' compose.yaml deploy/compose.analysts.yaml | grep -oE '\$\{?[A-Za-z0-9_]+[^}]*' | sort -u)
 silent=$(grep -vE '^\$\{[A-Z0-9_]+:\?' <<<"$variables" || true)
 [[ -z $silent ]] || { echo "compose.yaml does not insist on: $silent" >&2; exit 1; }
 asked=$(grep -oE '[A-Z0-9_]+:' <<<"$variables" | tr -d : | sort -u)
@@ -26,7 +26,7 @@ done
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cp -r deploy nats Dockerfile "$scratch"
-for file in compose.yaml compose.analysts.yaml; do
+for file in compose.yaml deploy/compose.analysts.yaml; do
     sed -E 's/\$\{([A-Z0-9_]+):\?[^}]*\}/secret-\1/g' "$file" > "$scratch/$file"
 done
 cd "$scratch"
@@ -44,6 +44,6 @@ done
 # Nothing but the gateway is published, unless somebody wants ClickHouse's port for analysts.
 published() { grep -oE 'published: "?[0-9]+' "$1" | grep -oE '[0-9]+' | sort | xargs; }
 [[ $(published parsed.yaml) == 8080 ]] || { echo "compose.yaml publishes $(published parsed.yaml)" >&2; exit 1; }
-parsed compose.yaml compose.analysts.yaml > analysts.yaml
-[[ $(published analysts.yaml) == "8080 8123" ]] || { echo "compose.analysts.yaml publishes $(published analysts.yaml)" >&2; exit 1; }
+parsed compose.yaml deploy/compose.analysts.yaml > analysts.yaml
+[[ $(published analysts.yaml) == "8080 8123" ]] || { echo "deploy/compose.analysts.yaml publishes $(published analysts.yaml)" >&2; exit 1; }
 echo "compose.yaml is sound"
