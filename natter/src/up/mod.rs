@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backends::{self, Backend, Backends, Endpoints, Status};
+use crate::backends::{self, Backend, Backends, Endpoints, Folder, Status};
 use crate::config::{Config, Secret};
 use crate::readiness::{self, Dependencies};
 use crate::running::{Running, forget};
@@ -91,7 +91,12 @@ pub async fn up(options: Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let stop = stop::signal()?;
     let metrics = telemetry::start_metrics()?;
-    let (listener, private) = listen(&options).await?;
+    let listening = listen(&options).await;
+    if listening.is_err() && options.data.exists() {
+        // A system that runs in this folder has the port: it is what is in the way.
+        Folder::open(&options.data).await?;
+    }
+    let (listener, private) = listening?;
     let backends = backends::start(wanted::backends(&options)?).await?;
     // What a killed predecessor left.
     forget(backends.folder().path());
