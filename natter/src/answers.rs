@@ -22,7 +22,7 @@ use crate::cli::{
 };
 use crate::doctor::Verdict;
 use crate::explain::{self, Explain};
-use crate::rebuild::{self, Options, Rebuild, Shown, Steps, View};
+use crate::rebuild::{self, Options, Rebuild, Shown, Steps, View, Wanted};
 use crate::running::Running;
 use crate::sql::{self, Sql};
 use crate::what_if::{self, WhatIf};
@@ -125,6 +125,9 @@ pub async fn import(args: Import) -> anyhow::Result<()> {
     for (code, lines) in tally.rejected {
         say(&format!("  {code}: {lines}"));
     }
+    if rejected > 0 && rejected == tally.read {
+        bail!(import::NOTHING_TAKEN);
+    }
     Ok(())
 }
 
@@ -157,14 +160,22 @@ pub(crate) fn gateway_of(named: Option<&str>, running: &crate::cli::Running) -> 
 pub async fn log_cat(args: &LogCat) -> anyhow::Result<()> {
     let log = connect::log(&args.running.auditors_config()?, "log cat").await?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut written = Ok(());
+    let (mut written, mut is_none) = (Ok(()), true);
     let print = |record| {
+        is_none = false;
         if written.is_ok() {
             written = writeln!(out, "{record}");
         }
         written.is_ok()
     };
     natter_nats::cat::cat(&log, &args.stream, args.from, args.to, print).await?;
+    if is_none {
+        let why = natter_nats::cat::nothing_of(&log, &args.stream).await?;
+        #[expect(clippy::print_stderr, reason = "no record is no result")]
+        {
+            eprintln!("{why}");
+        }
+    }
     match written.and_then(|()| out.flush()) {
         // `natter log cat … | head` has what it wanted.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -248,6 +259,15 @@ pub async fn rebuild(args: &Rebuild) -> anyhow::Result<ExitCode> {
                 Some(generation) => format!("{name}: generation {generation} is dropped"),
                 None => format!("{name}: there is none to drop"),
             });
+            continue;
+        }
+        if args.view == Wanted::All && view == View::Redis && rebuild::is_redis_done(&config).await? {
+            #[expect(clippy::print_stderr, reason = "it is not built, so no result")]
+            {
+                eprintln!(
+                    "redis: switched by a rebuild that did not come to its end; this one goes on with the history"
+                );
+            }
             continue;
         }
         let Rebuild { throttle, accept, differences: differences_max, .. } = *args;

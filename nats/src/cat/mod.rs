@@ -60,6 +60,19 @@ pub async fn cat(
     Ok(())
 }
 
+/// Why [`cat`] gave nothing of a stream, for people.
+///
+/// # Errors
+/// As [`cat`].
+pub async fn nothing_of(log: &Log, stream: &str) -> Result<String, LogError> {
+    let bounds = log.whole_bounds(stream).await?;
+    Ok(if bounds.last < bounds.first {
+        format!("{stream} holds nothing so far: a conversation is in one of {} partitions", log.partitions())
+    } else {
+        format!("{stream} holds {} to {}: nothing of it is in this range", bounds.first, bounds.last)
+    })
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Commands,

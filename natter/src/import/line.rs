@@ -45,6 +45,7 @@ pub struct Refusal {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `room`, `user`, `at` and `text`")]
 struct Raw {
     #[serde(default)]
     room: Option<String>,
@@ -71,8 +72,14 @@ impl Line {
     pub fn parse(number: u64, text: &str) -> Result<Self, Refusal> {
         let refuse = |code, message: String| Refusal { code, message };
         let raw: Raw = serde_json::from_str(text).map_err(|error| {
-            let code = if error.is_data() { ErrorCode::InvalidField } else { ErrorCode::InvalidFrame };
-            refuse(code, error.to_string())
+            // Its number among the file's lines is said already.
+            let said = error.to_string();
+            let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+            if error.is_data() {
+                refuse(ErrorCode::InvalidField, said.to_owned())
+            } else {
+                refuse(ErrorCode::InvalidFrame, format!("not JSON: {said} at character {}", error.column()))
+            }
         })?;
         if parse_rfc3339(&raw.at).is_none() {
             return Err(refuse(ErrorCode::InvalidField, "`at` is not an RFC 3339 time since 1970".to_owned()));
@@ -118,7 +125,8 @@ mod tests {
     #[test]
     fn refusals_name_the_field() {
         for (text, part) in [
-            ("not json", "expected"),
+            ("not json", "not JSON: expected ident at character 2"),
+            ("7", "invalid type: integer `7`, expected an object with `room`, `user`, `at` and `text`"),
             (r#"{"at":"2004-12-25T09:14:00Z","user":"u","text":"hi"}"#, "`room` is missing"),
             (r#"{"room":"a","at":"yesterday","user":"u","text":"hi"}"#, "`at`"),
             (r#"{"room":"a","at":"2004-12-25T09:14:00Z","user":"u","text":""}"#, "`text` is empty"),

@@ -24,6 +24,9 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// How long a gateway may be away before the import gives up; started again, it goes on where it was.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 
+/// What is said where every line is refused.
+pub const NOTHING_TAKEN: &str = r#"no line could be taken: each should be such as {"room":"ops","user":"ada","at":"2025-03-01T00:02:36Z","text":"hi"}"#;
+
 /// Where an import goes and how hard it pushes.
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -1,7 +1,7 @@
 //! The file of an import: its hash, its lines.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -9,6 +9,10 @@ use sha2::{Digest, Sha256};
 
 /// The longest line that is read, in bytes: a message of the greatest length, all of it escaped, and then some.
 const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// How files begin that are packed by zstd, and by gzip.
+const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+const GZIP: [u8; 2] = [0x1F, 0x8B];
 
 /// An existing history, `.jsonl` or `.jsonl.zst`.
 #[derive(Debug)]
@@ -97,8 +101,18 @@ impl Lines {
 }
 
 fn unpacked(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    if path.extension().is_some_and(|extension| extension == "zst") {
+    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut begins = [0; 4];
+    let read = file.read(&mut begins).with_context(|| format!("cannot read {}", path.display()))?;
+    file.rewind().with_context(|| format!("cannot read {}", path.display()))?;
+    if begins[..read].starts_with(&GZIP) {
+        bail!("{} is packed by gzip: unpack it, or pack it by zstd", path.display());
+    }
+    let is_zstd = begins[..read] == ZSTD;
+    if path.extension().is_some_and(|extension| extension == "zst") && !is_zstd {
+        bail!("{} is not packed by zstd, as its name says", path.display());
+    }
+    if is_zstd {
         let decoder =
             zstd::stream::read::Decoder::new(file).with_context(|| format!("cannot unpack {}", path.display()))?;
         Ok(Box::new(BufReader::with_capacity(1 << 18, decoder)))
@@ -122,5 +136,22 @@ mod tests {
         assert_eq!(plain.hash, packed.hash);
         let lines: Vec<_> = packed.lines().unwrap().map(Result::unwrap).collect();
         assert_eq!(lines, [(1, "{\"a\":1}\n".to_owned()), (3, "{\"b\":2}".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_packed_otherwise_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes, said) in [
+            ("h.jsonl.gz", &[0x1F, 0x8B, 8, 0, 0][..], "packed by gzip"),
+            ("h.jsonl.zst", &b"{}\n"[..], "not packed by zstd"),
+        ] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, bytes).unwrap();
+            let error = Source::open(&file).unwrap_err().to_string();
+            assert!(error.contains(said) && error.contains(name), "{error}");
+        }
+        let packed = folder.path().join("of-any-name");
+        std::fs::write(&packed, zstd::encode_all(&b"{}"[..], 1).unwrap()).unwrap();
+        assert_eq!(Source::open(&packed).unwrap().lines().unwrap().count(), 1);
     }
 }

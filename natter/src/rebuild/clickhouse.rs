@@ -112,6 +112,13 @@ async fn merge_when_many(next: ClickHouse) {
     }
 }
 
+/// Whether there is a next generation, or one whose switch did not come to its end.
+pub(super) async fn is_begun(config: &Config) -> anyhow::Result<bool> {
+    let clickhouse = connect::clickhouse(config)?;
+    let known = generations(&clickhouse).await.context("cannot see the history's generations")?;
+    Ok(known.next.is_some() || known.shown != known.live.generation)
+}
+
 pub(super) async fn drop_old(config: &Config) -> anyhow::Result<Option<u64>> {
     let dropped = rebuild::drop_old(&connect::clickhouse(config)?).await.context("cannot drop the old generation")?;
     Ok(dropped.map(|generation| generation.number().into()))

@@ -83,6 +83,14 @@ pub async fn rebuild(
     ended_by(lease, working).await
 }
 
+/// Whether a rebuild of both views ended, killed or refused, behind the switch of the first one: that is not to be built again.
+///
+/// # Errors
+/// A server is away.
+pub async fn is_redis_done(config: &Config) -> anyhow::Result<bool> {
+    Ok(clickhouse::is_begun(config).await? && redis::is_switched(config).await?)
+}
+
 /// Drops the generation that was live before; gives its number, where there was one.
 ///
 /// # Errors

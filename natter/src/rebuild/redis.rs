@@ -90,6 +90,18 @@ pub(super) async fn discard(config: &Config, partitions: u16) -> anyhow::Result<
     Ok(dropped)
 }
 
+/// Whether every partition was switched, and its old generation is still there.
+pub(super) async fn is_switched(config: &Config) -> anyhow::Result<bool> {
+    let redis = connect::redis(config).await?;
+    for partition in 0..config.log.partitions {
+        let Generations { next, old, .. } = look(&redis, partition).await?;
+        if next.is_some() || old.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A partition whose next generation is built; each counts its own.
 struct Begun {
     partition: u16,

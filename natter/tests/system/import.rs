@@ -133,6 +133,12 @@ async fn refused_lines_are_listed_by_number() {
     let refused = String::from_utf8(ended.stderr).unwrap();
     assert!(refused.contains("line 3: invalid_field: `text` is empty"), "{refused}");
     assert!(refused.contains("line 4: invalid_frame: "), "{refused}");
+
+    std::fs::write(&file, "room,user,at,text\nr,u,2004-12-25T09:14:00Z,hi\n").unwrap();
+    let ended = process.run(&["import", file.to_str().unwrap()]).await;
+    assert_eq!(ended.status.code(), Some(1), "none of it is history");
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("line 2: invalid_frame: not JSON") && said.contains("no line could be taken"), "{said}");
 }
 
 #[tokio::test]

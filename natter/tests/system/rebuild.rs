@@ -8,6 +8,7 @@ use natter::config::{Config, Secret};
 use natter::rebuild::{self, Options, Report, View};
 use natter_nats::clock::SystemClock;
 use natter_nats::{Log, LogConfig, OutcomeWrite, Stored, StreamBytes};
+use natter_projections::clickhouse::{ClickHouse, ClickHouseConfig};
 use natter_projections::redis::generations::generations;
 use natter_projections::redis::{FOLD_VERSION, Redis, RedisProjector, watermark};
 use natter_projections::runner::Runner;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::generator::Generator;
+use crate::process::Process;
 use crate::servers::Servers;
 
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -230,4 +232,31 @@ async fn a_killed_rebuild_of_redis_goes_on_where_it_was() {
     assert_eq!(rebuild::discard(&world.config, View::Redis).await.unwrap(), Some(2));
     assert_eq!(rebuild::discard(&world.config, View::Redis).await.unwrap(), None);
     assert_eq!(generations(&world.redis, 0).await.unwrap().next, None);
+}
+
+/// Both views at once: killed in the second, a rebuild does not begin anew with the first, which keeps its old generation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_of_both_that_was_killed_in_the_second_goes_on_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::up(&folder.path().join("data")).await;
+    process.ask(&["rebuild", "redis", "--json"]).await;
+    let run: Value = serde_json::from_slice(&std::fs::read(folder.path().join("data/run.json")).unwrap()).unwrap();
+    let url = run["clickhouse"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let (user, host) = url.split_once('@').unwrap();
+    let (user, password) = user.split_once(':').unwrap();
+    let history = ClickHouse::new(&ClickHouseConfig {
+        url: format!("http://{host}"),
+        user: user.to_owned(),
+        password: password.to_owned(),
+        database: "natter".to_owned(),
+    });
+    natter_projections::clickhouse::rebuild::begin(&history).await.unwrap();
+    let ended = process.run(&["rebuild", "all", "--json"]).await;
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success() && said.contains("goes on with the history"), "{said}");
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((&report["view"], &report["switched"]), (&"clickhouse".into(), &true.into()), "{report:#}");
+    // Both are done: now the old ones are in the way.
+    let refused = process.run(&["rebuild", "all"]).await;
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("--drop-old redis"));
 }

@@ -201,6 +201,9 @@ async fn other_subcommands_find_the_system_by_its_folder() {
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().any(|line| line.to_string().contains("darn it")), "the log keeps the original");
 
+    let nothing = system.run(&["log cat", "EVT_0", "--from", "9999"]).await;
+    let said = String::from_utf8(nothing.stderr).unwrap();
+    assert!(nothing.status.success() && nothing.stdout.is_empty() && said.contains("in this range"), "{said}");
     for (args, reason) in [
         (vec!["log cat", "EVT_9"], "no stream `EVT_9`"),
         (vec!["policy set", "/nowhere.json"], "/nowhere.json"),
@@ -241,6 +244,10 @@ async fn what_is_in_the_way_is_named_with_the_option() {
     assert_eq!(second.status.code(), Some(1));
     let pid = format!("process {}", system.pid());
     assert!(said.contains(data.to_str().unwrap()) && said.contains("--data") && said.contains(&pid), "{said}");
+    // As it is with the usual port: the first system has the port too, and another one would not help.
+    let second = system.run(&["up", "--json", "--port", &port]).await;
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains("in use by") && !said.contains("--port"), "{said}");
     system.ask(&["health"]).await;
 
     system.kill().await;
