@@ -94,7 +94,7 @@ pub(super) async fn message(log: &Log, id: MessageId) -> anyhow::Result<Found> {
     } else {
         format!("batch {sequence} of {stream}, the only one that could have made it, did not")
     };
-    bail!("there is no message {id} in the log: by its id it was made at {made_at}, and {why}")
+    bail!("there is no message {id} in the log: by its id it would have been made at {made_at}, and {why}")
 }
 
 /// The outcome at a position.

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use natter_schemas::command::{Address, Body, Command, Origin};
+use natter_schemas::names::UserId;
 use natter_schemas::outcome::{Accepted, Decision, Received};
 use natter_schemas::policy::Action;
 use natter_schemas::wire::times::rfc3339;
@@ -80,7 +81,7 @@ impl Explanation {
                     line(f, "lists", lists.join(", "))?;
                 }
             }
-            Decision::Accepted(accepted) => line(f, "accepted", format_args!("{accepted:?}"))?,
+            Decision::Accepted(accepted) => line(f, "accepted", became(accepted))?,
         }
         let rules = &self.rules;
         match (&rules.hash, rules.is_stored) {
@@ -125,6 +126,40 @@ impl Explanation {
                 position.sequence
             ),
         )
+    }
+}
+
+/// What came of an accepted command that is no message.
+fn became(accepted: &Accepted) -> String {
+    let names = |members: &[UserId]| members.iter().map(UserId::as_str).collect::<Vec<_>>().join(", ");
+    match accepted {
+        Accepted::Created { conversation, members } if members.is_empty() => {
+            format!("conversation {conversation} was made")
+        }
+        Accepted::Created { conversation, members } => {
+            format!("conversation {conversation} was made, with {} beside the sender", names(members))
+        }
+        Accepted::Existing { conversation } => format!("conversation {conversation} was there already"),
+        Accepted::Added { conversation, members, member_count, .. } => {
+            format!("{} came into conversation {conversation}, {member_count} members now", names(members))
+        }
+        Accepted::Joined { conversation, member_count, .. } => {
+            format!("the sender joined conversation {conversation}, {member_count} members now")
+        }
+        Accepted::Left { conversation, member_count } => {
+            format!("the sender left conversation {conversation}, {member_count} members now")
+        }
+        Accepted::Renamed { conversation } => format!("conversation {conversation} has another name"),
+        Accepted::Read { conversation, seq, .. } => {
+            format!("the sender has read conversation {conversation} up to seq {seq}")
+        }
+        Accepted::Sent { conversation, seq, .. } => format!("as seq {seq} of conversation {conversation}"),
+        Accepted::UserUpdated => "the sender has another display name".to_owned(),
+        Accepted::PolicySet { hash: Some(hash) } => format!("policy {hash} is in force in this partition"),
+        Accepted::PolicySet { hash: None } => "the default policy is in force in this partition".to_owned(),
+        Accepted::Unchanged { .. } => "nothing was left to do".to_owned(),
+        Accepted::Repeated(_) => "the ref was accepted before: the same answer again".to_owned(),
+        Accepted::ImportedBefore { .. } => "this line of the import was taken before".to_owned(),
     }
 }
 
@@ -178,5 +213,22 @@ impl Display for HistoryView {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use natter_schemas::id::ConversationId;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_message_is_said_in_words() {
+        let conversation = ConversationId::from_raw(7);
+        let members = vec![UserId::trusted("bob"), UserId::trusted("cy")];
+        let made = became(&Accepted::Created { conversation, members });
+        assert_eq!(made, "conversation 7 was made, with bob, cy beside the sender");
+        let left = became(&Accepted::Left { conversation, member_count: 2 });
+        assert_eq!(left, "the sender left conversation 7, 2 members now");
     }
 }

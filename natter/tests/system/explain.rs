@@ -70,6 +70,10 @@ async fn a_message_is_explained_by_its_id_whatever_is_away() {
     for part in ["ada of demo, by HTTP, ref r2", "list mild masks: blorfnak", "what a BL0RFNAK day", "holds it"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    let created =
+        process.clickhouse().query("SELECT position FROM natter.events WHERE event = 'conversation.created' LIMIT 1");
+    let text = process.ask(&["explain", &created.fetch_one::<String>().await.unwrap()]).await;
+    assert!(text.contains(" was made") && !text.contains("ConversationId"), "{text}");
 
     // A rejected text has no id; its position stands in the history.
     let sql = "SELECT position FROM natter.events WHERE reference = 'r3'";
