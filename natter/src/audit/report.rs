@@ -144,7 +144,7 @@ impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let view = |view: &Option<View>| match view {
             Some(View { watermark, behind: 0, compared }) => format!("{watermark} ({compared})"),
-            Some(View { watermark, behind, compared }) => format!("{watermark} -{behind} ({compared})"),
+            Some(View { watermark, behind, compared }) => format!("{watermark}, {behind} behind ({compared})"),
             None => "-".to_owned(),
         };
         writeln!(formatter, "log {}, {} replica(s), {:.1} s", self.log, self.replicas, self.seconds)?;

@@ -87,6 +87,8 @@ impl RedisSide {
         let seen = self.settled_look(full, found).await?;
         let Seen { watermark, compared, found: differences, .. } = seen;
         found.extend(differences);
+        // Nothing had changed, so nothing was read that says where the view stands.
+        let watermark = if compared == 0 { claimed.sequence } else { watermark };
         Ok(Some(View { watermark, behind: last.saturating_sub(watermark), compared }))
     }
 

@@ -37,6 +37,9 @@ async fn a_system_under_load_does_not_differ_from_itself() {
     followed.rounds(4).await;
     let (code, report) = followed.end().await;
     assert_eq!((code, &report["clean"]), (Some(0), &Value::Bool(true)), "{report}");
+    for one in report["partitions"].as_array().unwrap() {
+        assert!(one["batches"] == 0 || one["redis"]["watermark"] != 0, "nothing new is not all behind: {report}");
+    }
     world.settle().await;
     exit_codes(world).await;
 }
