@@ -8,11 +8,12 @@ use anyhow::{Context, bail};
 use async_nats::jetstream::message::PublishMessage;
 use natter_nats::clock::{Clock, SystemClock};
 use natter_nats::{Log, Policies, Reader, ReaderOptions};
-use natter_processors::filter::Filter;
+use natter_processors::policy::ContentRules;
 use natter_projections::facts::{Fact, FactKey};
 use natter_projections::redis::{Redis, load};
 use natter_schemas::codec::{CommandBatchWriter, CommandHeader, OutcomeBatch, RawOutcome, encode};
 use natter_schemas::command::{Body, Command, Origin};
+use natter_schemas::limits::TEXT_SCALARS_MAX;
 use natter_schemas::names::{Ref, Tenant, UserId};
 use natter_schemas::outcome::{Decision, Outcome};
 use natter_schemas::policy::{Policy, PolicyHash};
@@ -25,14 +26,19 @@ const DECIDED_WITHIN: Duration = Duration::from_secs(20);
 /// Reads and checks a policy's file.
 ///
 /// # Errors
-/// It cannot be read, is no policy, or its words cannot be compiled.
+/// It cannot be read, is no policy, is beyond a limit, or its words cannot be compiled.
 pub fn read(file: &Path) -> anyhow::Result<Policy> {
     let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let policy: Policy = serde_json::from_slice(&text).with_context(|| format!("{} is no policy", file.display()))?;
-    if policy.lists.len() > Policy::LISTS_MAX {
-        bail!("{} has {} lists, at most {} are allowed", file.display(), policy.lists.len(), Policy::LISTS_MAX);
+    let policy: Policy = serde_json::from_slice(&text).with_context(|| {
+        let sample = r#"{"lists":[{"name":"en","action":"mask","words":["darn"]}]}"#;
+        format!("{} is no policy, which is JSON such as {sample}", file.display())
+    })?;
+    // What a processor would refuse, and what would shut everybody up.
+    ContentRules::compile(&text).with_context(|| format!("{} cannot be used", file.display()))?;
+    if !(1..=TEXT_SCALARS_MAX).contains(&policy.text_scalars_max) {
+        let found = policy.text_scalars_max;
+        bail!("{}: text_scalars_max is {found}, and may be 1 to {TEXT_SCALARS_MAX}", file.display());
     }
-    Filter::compile(&policy.lists).with_context(|| format!("{} cannot be used", file.display()))?;
     Ok(policy)
 }
 
@@ -136,4 +142,30 @@ pub async fn in_force(redis: &Redis, partitions: u16, tenant: &Tenant) -> anyhow
         });
     }
     Ok(hashes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_in_force_is_refused_before_it_is_stored() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let of_name = |name: &str| format!(r#"{{"lists":[{{"name":"{name}","action":"mask","words":["darn"]}}]}}"#);
+        let text_of = |scalars: u32| format!(r#"{{"text_scalars_max":{scalars}}}"#);
+        for (text, said) in [
+            ("darn".to_owned(), "is no policy, which is JSON such as"),
+            (of_name(&"n".repeat(33)), "a list's name has 33 bytes, at most 32"),
+            (text_of(0), "text_scalars_max is 0, and may be 1 to 4096"),
+            (text_of(4097), "text_scalars_max is 4097"),
+        ] {
+            std::fs::write(file.path(), &text).unwrap();
+            let error = format!("{:#}", read(file.path()).unwrap_err());
+            assert!(error.contains(said), "{text}: {error}");
+        }
+        for text in [of_name("en"), text_of(1), "{}".to_owned()] {
+            std::fs::write(file.path(), &text).unwrap();
+            read(file.path()).unwrap();
+        }
+    }
 }
