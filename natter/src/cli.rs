@@ -43,13 +43,18 @@ pub enum Command {
     /// Print a token for a user.
     Token(Token),
     /// Bring an existing history in: one JSON object a line with room, user, at (RFC 3339) and text.
+    ///
+    /// {"room":"ops","user":"ada","at":"2025-03-01T00:02:36Z","text":"hi"} is a message; {"user":"ada","at":"2025-03-02T00:00:00Z","kind":"rename","to":"Ada L."} gives a user another display name. Other fields are passed
+    /// over. The lines of a room become its messages in the order of the file. Stopped, run it again: a file is known by the hash of its content, and what was taken of it is a duplicate. A file with any other content is another
+    /// history, so lines that are to be added go into a file of their own. Lines that are refused are named, the others are taken; exit code 1 where all are refused.
     Import(Import),
     /// Look at the log.
     #[command(subcommand)]
     Log(Log),
     /// Ask the history with SQL, as the analyst, who may only read: natter sql "SELECT count() FROM messages".
     ///
-    /// Tables: messages, events, conversations, members, users, messages_by_hour, response_times, watermarks. What ClickHouse refuses is printed in its own words, with exit code 1.
+    /// Tables: messages, events, conversations, members, users, messages_by_hour, response_times, watermarks, and archive (the log's outcomes as they lie in S3). "DESCRIBE messages" explains the columns.
+    /// A message is there about a second after it was sent. What ClickHouse refuses is printed in its own words, with exit code 1.
     Sql(Sql),
     /// Make, forget or show analysts who see the rows of one tenant only, while the system runs.
     ///
@@ -109,7 +114,7 @@ pub struct Up {
     /// Use a temporary data folder and delete it at the end.
     #[arg(long)]
     pub ephemeral: bool,
-    /// The gateway's port; 0: any free one.
+    /// The gateway's port; 0: any free one. Without it, that of `gateway.listen`, which is 8080 unless configured.
     #[arg(long)]
     pub port: Option<u16>,
     /// Print one JSON line when everything is ready, instead of a table.

@@ -36,6 +36,9 @@ pub enum NameError {
     /// A character that may not be in it.
     #[error("contains {0:?}, which is not allowed")]
     Character(char),
+    /// The same, where so few may be that they are named.
+    #[error("contains {0:?}: only {1} are allowed")]
+    Outside(char, &'static str),
 }
 
 macro_rules! text_type {
@@ -129,7 +132,8 @@ text_type! {
     /// One application served by a deployment: `[a-z0-9-]{1,32}`.
     Tenant, |text| {
         bytes_within(text, TENANT_BYTES_MAX)?;
-        only(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        text.chars().find(|c| !allowed(*c)).map_or(Ok(()), |c| Err(NameError::Outside(c, "a to z, 0 to 9 and -")))
     }
 }
 text_type! {
@@ -205,7 +209,8 @@ mod tests {
     fn tenants() {
         assert!(Tenant::try_from("acme-2").is_ok());
         assert_eq!(Tenant::try_from(""), Err(NameError::Empty));
-        assert_eq!(Tenant::try_from("Acme"), Err(NameError::Character('A')));
+        let said = Tenant::try_from("Acme").unwrap_err().to_string();
+        assert_eq!(said, "contains 'A': only a to z, 0 to 9 and - are allowed");
         assert!(matches!(
             Tenant::try_from("a".repeat(33).as_str()),
             Err(NameError::TooLong { actual: 33, limit: 32, .. })

@@ -80,7 +80,8 @@ fn synced(data: Option<&Path>) -> Finding {
         return Finding::warning(CHECK, "cannot be seen from here", mend);
     };
     let always = std::fs::read_to_string(&file).is_ok_and(|text| text.contains("sync_interval: always"));
-    Finding::expect(CHECK, always, file.display(), mend)
+    let seen = if always { "before each acknowledgement" } else { "not before each acknowledgement" };
+    Finding::expect(CHECK, always, format_args!("{seen}, by {}", file.display()), mend)
 }
 
 async fn clock(log: &Log, report: &mut Report) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use natter_nats::Log;
+use natter_nats::clock::{Clock as _, SystemClock};
 use natter_projections::redis::generations::{Generations, generations};
 use natter_projections::redis::{FOLD_VERSION, Redis, RedisProjector};
 use natter_projections::runner::Projector as _;
@@ -15,6 +16,8 @@ use crate::config::{Config, Secret};
 
 /// Share of `maxmemory` beyond which somebody should look.
 const MEMORY_SHARE_GOOD: f64 = 0.8;
+/// A view that lacks nothing older is not late.
+const LATE_MS: u64 = 10_000;
 
 /// Looks at Redis; at the views, where the log is known.
 pub async fn examine(config: &Config, log: Option<&Log>, report: &mut Report) {
@@ -154,6 +157,7 @@ pub async fn belongs(
         Ok(bounds) => bounds.last,
         Err(error) => return report.add(Finding::warning(check, error, "ask again when NATS answers")),
     };
+    let is_recent = found.sequence < last && is_recent(log, &outcome_stream(partition), found.sequence + 1).await;
     report.add(match &found.log {
         Some(of) if of != log.id() => {
             Finding::wrong(check, format_args!("partition {partition} is of log {of}, not of {}", log.id()), mend)
@@ -163,12 +167,22 @@ pub async fn belongs(
             Finding::wrong(check, seen, mend)
         }
         _ if found.sequence == last => Finding::ok(check, format_args!("partition {partition} has all {last} batches")),
+        _ if is_recent => {
+            let seen = format!("partition {partition} has {} of {last} batches, the others are new", found.sequence);
+            Finding::ok(check, seen)
+        }
         _ => {
             let seen = format!("partition {partition} has {} of {last} batches", found.sequence);
             let catching_up = "if that does not rise, the projector's /readyz and log say why";
             Finding::warning(check, seen, catching_up)
         }
     });
+}
+
+/// Whether a batch was stored so lately that a view need not have it.
+async fn is_recent(log: &Log, stream: &str, sequence: u64) -> bool {
+    let stored = log.get_wherever(stream, sequence).await;
+    stored.is_ok_and(|stored| stored.is_some_and(|one| SystemClock.now_ms().saturating_sub(one.stored_ms) < LATE_MS))
 }
 
 #[cfg(test)]

@@ -34,7 +34,19 @@ pub fn canonical(connection: &mut Connection<'_>, sql: &[u8]) -> Result<Vec<u8>,
     let text = std::str::from_utf8(sql).map_err(|_| refused("a text that is not UTF-8"))?;
     // As a parameter, so that it is as long to the parser as the statement itself.
     let parameter = [("sql".to_owned(), escaped(text))];
-    Ok(connection.query(b"SELECT formatQuery({sql:String})", "RawBLOB", &parameter)?.bytes)
+    let written = connection.query(b"SELECT formatQuery({sql:String})", "RawBLOB", &parameter);
+    Ok(written.map_err(of_the_statement)?.bytes)
+}
+
+/// The parser's words, without the question that was put around the statement.
+fn of_the_statement(mut error: EngineError) -> EngineError {
+    let (begins, ends) = (error.message.find(": In scope SELECT formatQuery("), error.message.rfind("). ("));
+    if let (Some(begins), Some(ends)) = (begins, ends)
+        && begins < ends
+    {
+        error.message.replace_range(begins..=ends, "");
+    }
+    error
 }
 
 /// A text as a parameter's value.
@@ -109,6 +121,13 @@ pub fn refused(what: &str) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_parser_says_is_of_the_statement_alone() {
+        let said = "Syntax error: failed at position 7 (1): 1. Expected FROM: In scope SELECT formatQuery('SELEC (1)'). (SYNTAX_ERROR)";
+        let error = of_the_statement(EngineError { code: 62, message: said.to_owned() });
+        assert_eq!(error.message, "Syntax error: failed at position 7 (1): 1. Expected FROM. (SYNTAX_ERROR)");
+    }
 
     #[test]
     fn most_statements_need_no_second_look() {
