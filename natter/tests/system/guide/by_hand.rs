@@ -37,9 +37,10 @@ pub fn answer(question: usize, data: &Data) -> Option<Vec<Value>> {
             let percent = round(100.0 * ratio(masked, data.messages.len()), 3);
             vec![json!({ "messages": data.messages.len(), "masked_messages": masked, "percent": number(percent) })]
         }
+        13 => touched(data),
         14 => Data::refused()
             .into_iter()
-            .map(|(code, times)| json!({ "command": "message.send", "code": code, "times": times, "people": 3 }))
+            .map(|(code, _, times)| json!({ "command": "message.send", "code": code, "times": times, "people": 3 }))
             .collect(),
         15 => behind(data),
         16 => searched(data),
@@ -129,9 +130,28 @@ fn quantile(sorted: &[u64], share: usize, of: usize) -> u64 {
 
 fn silences(data: &Data) -> Value {
     let waits: Vec<u64> = pairs(data).into_iter().map(|(before, message)| seconds(before, message)).collect();
-    let longest = *waits.iter().max().unwrap() as f64 / 3600.0;
-    let mean = waits.iter().map(|seconds| *seconds as f64 / 3600.0).sum::<f64>() / waits.len() as f64;
-    json!({ "longest_hours": number(longest), "mean_hours": number(round(mean, 2)) })
+    let mean = waits.iter().sum::<u64>() as f64 / waits.len() as f64;
+    json!({ "longest_seconds": waits.iter().max(), "mean_seconds": number(round(mean, 2)) })
+}
+
+/// Every list by itself, whether its words were masked, flagged or refused.
+fn touched(data: &Data) -> Vec<Value> {
+    let mut times = BTreeMap::<(&str, &str), u64>::new();
+    for message in &data.messages {
+        for list in message.lists() {
+            *times.entry((list, if message.masked { "masked" } else { "flagged" })).or_default() += 1;
+        }
+    }
+    for (code, lists, refused) in Data::refused() {
+        for list in lists {
+            *times.entry((list, code)).or_default() += refused;
+        }
+    }
+    let mut rows: Vec<_> = times.into_iter().collect();
+    rows.sort_by_key(|(key, times)| (Reverse(*times), *key));
+    rows.into_iter()
+        .map(|((list, outcome), times)| json!({ "list": list, "outcome": outcome, "times": times }))
+        .collect()
 }
 
 fn behind(data: &Data) -> Vec<Value> {

@@ -11,8 +11,8 @@ const START_MS: u64 = 1_735_689_600_000; // 2025
 const ROOMS: u64 = 9;
 const PEOPLE: u64 = 25;
 const WORDS: [&str; 8] = ["kernel", "Panic", "größe", "please", "help", "works", "for-me", "日本"];
-/// Refused ones, by code.
-const REFUSED: [(&str, u64); 2] = [("rejected", 17), ("text_too_long", 5)];
+/// Refused ones: the code, the lists that they touch, how many.
+const REFUSED: [(&str, &[&str], u64); 2] = [("rejected", &["mild", "rude"], 17), ("text_too_long", &[], 5)];
 
 /// What somebody said.
 pub struct Message {
@@ -22,6 +22,18 @@ pub struct Message {
     pub at_ms: u64,
     pub text: String,
     pub masked: bool,
+}
+
+impl Message {
+    /// The word lists that it touches.
+    pub fn lists(&self) -> &'static [&'static str] {
+        match (self.masked, self.seq % 50) {
+            (true, 0..10) => &["crashes", "mild"],
+            (true, _) => &["mild"],
+            (false, 0) => &["crashes"],
+            (false, _) => &[],
+        }
+    }
 }
 
 /// One tenant's history.
@@ -97,18 +109,25 @@ impl Data {
 
     fn events(&self) -> Vec<Value> {
         let sent = self.messages.iter().map(|message| {
-            let lists: &[&str] = if message.masked { &["mild"] } else { &[] };
+            let detail = json!({ "event": "message.sent", "masked": message.masked }).to_string();
             self.event(
                 message.room,
                 &message.sender,
                 message.at_ms,
-                json!({ "event": "message.sent", "seq": message.seq, "lists": lists }),
+                json!({ "event": "message.sent", "seq": message.seq, "lists": message.lists(), "detail": detail }),
             )
         });
-        let refused = REFUSED.into_iter().flat_map(|(code, times)| (0..times).map(move |nth| (code, nth)));
-        let refused = refused.map(|(code, nth)| {
+        let refused =
+            REFUSED.into_iter().flat_map(|(code, lists, times)| (0..times).map(move |nth| (code, lists, nth)));
+        let refused = refused.map(|(code, lists, nth)| {
+            // As a processor puts it.
+            let reason = match lists {
+                [] => "the text has 301 characters, at most 300 are allowed".to_owned(),
+                lists => format!("the text touches the word lists {}", lists.join(", ")),
+            };
+            let detail = json!({ "reason": reason }).to_string();
             let sender = format!("{}-{}", self.tenant, nth % 3);
-            self.event(self.first_room, &sender, START_MS, json!({ "event": "", "code": code }))
+            self.event(self.first_room, &sender, START_MS, json!({ "event": "", "code": code, "detail": detail }))
         });
         let all = sent.chain(refused).enumerate();
         all.map(|(index, mut row)| {
@@ -151,7 +170,7 @@ impl Data {
         self.members.iter().flat_map(aspects).collect()
     }
 
-    pub fn refused() -> [(&'static str, u64); 2] {
+    pub fn refused() -> [(&'static str, &'static [&'static str], u64); 2] {
         REFUSED
     }
 }
