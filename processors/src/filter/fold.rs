@@ -8,7 +8,6 @@
 use unicode_normalization::char::{compose, decompose_compatible, is_combining_mark};
 
 use super::lookalike::{self, Writing, script};
-use super::reading::Glimpse;
 
 /// The part that an atom plays in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +25,13 @@ pub(super) enum Kind {
     Space,
     /// All else; it ends a word.
     Stop,
+}
+
+impl Kind {
+    /// Whether it is a letter, not something that may stand for one.
+    pub(super) const fn is_real(self) -> bool {
+        matches!(self, Self::Letter(_) | Self::Pictograph)
+    }
 }
 
 /// One normalised scalar. Several atoms can share one scalar of the text (`ß` is `s` `s`), and one atom can cover
@@ -81,21 +87,13 @@ pub(super) fn fold(text: &str) -> Folded {
     folded
 }
 
-/// What [`fold`] would make of a text that is all ASCII, as far as the plain reading cares.
-pub(super) fn ascii(text: &str) -> impl Iterator<Item = Glimpse> {
-    let mut before = 0;
-    text.bytes().map(move |byte| {
-        let glimpse = Glimpse {
-            kind: ASCII[usize::from(byte & 0x7f)],
-            skeleton: char::from(byte.to_ascii_lowercase()),
-            i_or_l: is_i_or_l(before, byte),
-        };
-        before = byte;
-        glimpse
-    })
+/// The part of an ASCII character.
+pub(super) const fn ascii_kind(byte: u8) -> Kind {
+    ASCII[(byte & 0x7f) as usize]
 }
 
-fn is_i_or_l(before: u8, byte: u8) -> bool {
+/// Whether a byte of a text, after the byte before it, may be meant as `l`: see [`Atom::i_or_l`].
+pub(super) const fn is_i_or_l(before: u8, byte: u8) -> bool {
     byte == b'I' && before.is_ascii_lowercase()
 }
 
@@ -125,7 +123,7 @@ impl Folded {
     }
 
     fn push_ascii(&mut self, byte: u8, before: u8, start: usize, end: usize) {
-        let kind = ASCII[usize::from(byte & 0x7f)];
+        let kind = ascii_kind(byte);
         let skeleton = char::from(byte.to_ascii_lowercase());
         let script = if matches!(kind, Kind::Letter(_)) { script::LATIN } else { 0 };
         if script != 0 && !lookalike::has_twin(skeleton) {

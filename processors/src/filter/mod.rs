@@ -1,16 +1,21 @@
 //! The abuse filter: a pure function from a text and compiled word lists to a [`Verdict`].
 //!
 //! A text is folded once to atoms (`fold`), cut into words in at most five ways (`reading`, `words`), and each
-//! reading that is worth it goes through one automaton over all lists (`pattern`). Every step is linear in the
-//! text's length, whatever the text; per match the work is bounded by the longest listed word.
+//! reading that is worth it goes through one automaton over all lists (`pattern`), whose finds are compared with the
+//! listed words (`candidate`). Every step is linear in the text's length, whatever the text; per match the work is
+//! bounded by the longest listed word. Texts in ASCII are first looked at as they are (`ascii`): words that begin like
+//! no listed one (`openings`) are passed over, and hardly a text is left that has to be folded.
 //!
 //! What it sees through: case, compatibility forms, accents that are not the list's own, look-alikes of other
 //! alphabets, digits and symbols for letters, repeated letters, words spelled out with separators, punctuation inside
 //! words, invisible characters. What it leaves alone: words that only contain a listed one, numbers, and words
 //! of a real alphabet that happen to look like a listed word of another.
 
+mod ascii;
+mod candidate;
 mod fold;
 mod lookalike;
+mod openings;
 mod pattern;
 mod reading;
 mod words;
@@ -18,9 +23,10 @@ mod words;
 pub use natter_schemas::policy::{Action, WordList};
 use thiserror::Error;
 
+use ascii::Ascii;
 use fold::{Atom, Folded, Kind, fold};
 use pattern::{Compiler, Hit, Hits, Patterns, Unusable, WORD_ATOMS_MAX};
-use reading::{Glimpse, Hints, Reading, Screen, Sink, Style};
+use reading::{Hints, Reading, Screen, Sink, Style, Text};
 
 /// What replaces each letter of a masked word.
 pub const MASK: char = '*';
@@ -123,42 +129,45 @@ impl Filter {
         }
     }
 
-    /// Everything in the text that is listed. An ASCII text is screened before it is folded, and with nothing
-    /// peculiar in it that is all.
+    /// Everything in the text that is listed. Most texts are ASCII and have nothing that looks like a listed word in
+    /// any reading: these are not folded.
     fn scan(&self, text: &str) -> (Folded, Hits) {
         let mut found = Hits::default();
-        let mut hints = None;
-        if text.is_ascii() {
-            let mut screen = Screen::new(text.len());
-            let seen = reading::plain(fold::ascii(text), &mut screen);
-            if !self.patterns.suspects(&screen, &mut found) {
-                if seen == Hints::default() {
-                    return (Folded::default(), found);
-                }
-                hints = Some(seen);
-            }
+        if text.is_ascii() && !self.suspects(Ascii(text.as_bytes()), &mut found) {
+            return (Folded::default(), found);
         }
         let folded = fold(text);
-        let hints = hints.unwrap_or_else(|| self.look(&folded, Style::Plain, &mut found));
-        if hints.leet && self.look(&folded, Style::Leet, &mut found).trimmed {
-            self.look(&folded, Style::Trimmed, &mut found);
-        }
-        if hints.joined {
-            self.look(&folded, Style::Joined, &mut found);
-        }
-        if hints.spelled {
-            self.look(&folded, Style::Spelled, &mut found);
-        }
+        for_each_style(|style| self.look(&folded, style, &mut found));
         (folded, found)
+    }
+
+    /// Whether an ASCII text has anything that is worth a search.
+    fn suspects(&self, text: Ascii<'_>, found: &mut Hits) -> bool {
+        let mut screen = Screen::new(text.len());
+        let mut suspected = false;
+        for_each_style(|style| {
+            screen.restart();
+            let hints = match style {
+                Style::Plain => ascii::plain(text, &mut screen),
+                _ => read(text, style, &mut screen),
+            };
+            suspected |= match style {
+                Style::Spelled => self.patterns.suspects(&screen, found),
+                _ => self.patterns.suspects_words(&screen, found),
+            };
+            // Then the others need no look.
+            if suspected { Hints::default() } else { hints }
+        });
+        suspected
     }
 
     /// Searches one reading, and says which others may have more.
     fn look(&self, folded: &Folded, style: Style, found: &mut Hits) -> Hints {
         let mut screen = Screen::new(folded.atoms.len());
-        let hints = read(&folded.atoms, style, &mut screen);
+        let hints = read(folded.atoms.as_slice(), style, &mut screen);
         if self.patterns.suspects(&screen, found) {
             let mut reading = Reading::new(style, &folded.atoms);
-            read(&folded.atoms, style, &mut reading);
+            read(folded.atoms.as_slice(), style, &mut reading);
             self.patterns.search(folded, &reading, found);
         }
         hints
@@ -194,14 +203,28 @@ impl std::fmt::Debug for Filter {
     }
 }
 
-fn read(atoms: &[Atom], style: Style, sink: &mut impl Sink) -> Hints {
+/// Calls `look` for every reading that is worth it: what it says of one shows which others may have more.
+fn for_each_style(mut look: impl FnMut(Style) -> Hints) {
+    let hints = look(Style::Plain);
+    if hints.leet && look(Style::Leet).trimmed {
+        look(Style::Trimmed);
+    }
+    if hints.joined {
+        look(Style::Joined);
+    }
+    if hints.spelled {
+        look(Style::Spelled);
+    }
+}
+
+fn read(text: impl Text, style: Style, sink: &mut impl Sink) -> Hints {
     match style {
-        Style::Plain => reading::plain(atoms.iter().map(Glimpse::from), sink),
+        Style::Plain => reading::plain(text, sink),
         Style::Leet | Style::Trimmed | Style::Joined => {
-            Hints { trimmed: words::words(atoms, style, 0, sink), ..Hints::default() }
+            Hints { trimmed: words::words(text, style, 0, sink), ..Hints::default() }
         }
         Style::Spelled => {
-            words::spelled(atoms, sink);
+            words::spelled(text, sink);
             Hints::default()
         }
     }

@@ -1,48 +1,37 @@
-//! Word lists to one automaton, and the judgement of what it finds.
+//! Word lists to one automaton, and the search with it.
 //!
 //! The automaton works on skeletons with collapsed runs, the coarsest view of a word, and so finds candidates. Each
-//! is then compared with the listed word, unit by unit: how often letters repeat, which marks they have, which
-//! script they are from. All variants of a word (leet, spelled out, written together) are patterns of the one
+//! is then compared with the listed word, unit by unit (`candidate`): how often letters repeat, which marks they have,
+//! which script they are from. All variants of a word (leet, spelled out, written together) are patterns of the one
 //! automaton.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use aho_corasick::{AhoCorasick, BuildError, MatchKind};
+use aho_corasick::automaton::OverlappingState;
+use aho_corasick::{AhoCorasick, Anchored, BuildError, Input, MatchKind, StartKind};
 
+use super::candidate::{Candidate, ListedUnit, SHORT_LETTERS, Spelling, solid};
 use super::fold::{Atom, Folded, Kind, fold};
 use super::lookalike::Writing;
-use super::reading::{BOUNDARY, EDGE, I_OR_L, Reading, STEP, Screen, Style, Unit, is_real};
+use super::openings::Openings;
+use super::reading::{BOUNDARY, EDGE, I_OR_L, Reading, STEP, Screen, Style, Unit};
 use super::words::words;
 
 /// Most atoms in a listed word or phrase. It bounds the work per match.
 pub(super) const WORD_ATOMS_MAX: usize = 64;
-/// From this length on a word is the same word without its marks.
-const BARE_LETTERS_MIN: u32 = 5;
-/// Shorter words are not looked for across joiners: `x_x` is a face.
-const JOINED_LETTERS_MIN: u32 = 4;
 /// From this length on a phrase is also found when written in one word.
 const CONTRACTED_LETTERS_MIN: u32 = 4;
-/// A word up to this length is found in a run of single letters only if it is the whole run, and it is judged more
-/// strictly in other ways.
-const SHORT_LETTERS: u32 = 3;
 /// Most words of a phrase whose `i`/`l` variants are enumerated one by one.
 const MERGED_WORDS_MAX: usize = 4;
 
 pub(super) struct Patterns {
     /// `None` without any word.
     automaton: Option<AhoCorasick>,
+    /// How its patterns begin.
+    openings: Openings,
     /// What each pattern of the automaton may be.
     candidates: Vec<Vec<Candidate>>,
     spellings: Vec<Spelling>,
-}
-
-/// What distinguishes words in a list's language, as far as the list itself shows it.
-#[derive(Debug, Default)]
-struct Spelling {
-    /// Letters with marks: where there is a `ö` in the list, `schön` is not `schon`.
-    marked: BTreeSet<char>,
-    /// Skeletons that are doubled: where there is a `tt` in the list, `bitte` is not `bite`.
-    doubled: BTreeSet<char>,
 }
 
 impl Spelling {
@@ -55,29 +44,6 @@ impl Spelling {
             }
         }
     }
-}
-
-/// One listed word in one variant.
-#[derive(Clone, Debug, PartialEq)]
-struct Candidate {
-    list: usize,
-    units: Vec<ListedUnit>,
-    /// Number of letters in all.
-    letters: u32,
-    /// All but the spaces of a short phrase, where punctuation is all that makes it one: `s&m` is not `s, m`.
-    exact: Option<Vec<char>>,
-    /// May begin (end) inside a word, and so inside a run of one letter.
-    begins_anywhere: bool,
-    ends_anywhere: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct ListedUnit {
-    letter: char,
-    count: u32,
-    script: u8,
-    marked: bool,
-    digits: u32,
 }
 
 /// A listed word in a text.
@@ -125,13 +91,14 @@ impl Compiler {
         if atoms.len() > WORD_ATOMS_MAX {
             return Err(Unusable::TooLong);
         }
-        if !atoms.iter().any(is_real) {
+        if !atoms.iter().any(|a| a.kind.is_real()) {
             return Err(Unusable::NoLetter);
         }
         if let Some(spelling) = self.spellings.last_mut() {
             spelling.learn(&atoms);
         }
-        let letters_only: Vec<Atom> = atoms.iter().filter(|a| is_real(a) || a.kind == Kind::Digit).copied().collect();
+        let letters_only: Vec<Atom> =
+            atoms.iter().filter(|a| a.kind.is_real() || a.kind == Kind::Digit).copied().collect();
         self.add_words(&atoms);
         if letters_only.iter().all(|a| a.kind == Kind::Letter(Writing::Spaced))
             && letters(&read(&letters_only, Style::Plain, 0)) >= CONTRACTED_LETTERS_MIN
@@ -209,9 +176,13 @@ impl Compiler {
         let automaton = if keys.is_empty() {
             None
         } else {
-            Some(AhoCorasick::builder().match_kind(MatchKind::Standard).prefilter(false).build(&keys)?)
+            let mut builder = AhoCorasick::builder();
+            // Searched from anywhere, and from a word's beginning.
+            builder.match_kind(MatchKind::Standard).start_kind(StartKind::Both).prefilter(false);
+            Some(builder.build(&keys)?)
         };
-        Ok(Patterns { automaton, candidates, spellings: self.spellings })
+        let openings = Openings::of(keys.iter().map(Vec::as_slice));
+        Ok(Patterns { automaton, openings, candidates, spellings: self.spellings })
     }
 }
 
@@ -242,14 +213,10 @@ fn letters(reading: &Reading) -> u32 {
     reading.units.iter().map(|unit| unit.count).sum()
 }
 
-fn solid(atoms: &[Atom]) -> impl Iterator<Item = char> {
-    atoms.iter().filter(|a| a.kind != Kind::Space).map(|a| a.skeleton)
-}
-
 /// What a phrase of few letters must look like to the separator.
 fn short_phrase(atoms: &[Atom], reading: &Reading) -> Option<Vec<char>> {
     let (first, last) = reading.units.first().zip(reading.units.last())?;
-    let separated = atoms[first.first..=last.last].iter().any(|a| !is_real(a) && a.kind != Kind::Digit);
+    let separated = atoms[first.first..=last.last].iter().any(|a| !a.kind.is_real() && a.kind != Kind::Digit);
     (separated && letters(reading) <= SHORT_LETTERS).then(|| solid(atoms).collect())
 }
 
@@ -265,7 +232,35 @@ impl Patterns {
     /// Whether a reading has anything that is worth a [`Patterns::search`].
     pub fn suspects(&self, screen: &Screen, found: &mut Hits) -> bool {
         found.work += screen.bytes.len();
-        self.automaton.as_ref().is_some_and(|automaton| automaton.is_match(&screen.bytes))
+        self.suspects_in(&Input::new(&screen.bytes), screen, found)
+    }
+
+    /// The same of an ASCII text's words: only those that begin like a listed one are compared, each as far as it goes
+    /// on like one, which the longest listed word bounds.
+    pub fn suspects_words(&self, screen: &Screen, found: &mut Hits) -> bool {
+        found.work += screen.bytes.len();
+        let mut openings = self.openings.within(&screen.bytes);
+        openings.any(|at| {
+            let here = Input::new(&screen.bytes).range(at..).anchored(Anchored::Yes);
+            self.suspects_in(&here, screen, found)
+        })
+    }
+
+    fn suspects_in(&self, input: &Input<'_>, screen: &Screen, found: &mut Hits) -> bool {
+        let Some(automaton) = &self.automaton else { return false };
+        let mut state = OverlappingState::start();
+        // The crate's own iterator searches from anywhere only.
+        let mut hits = std::iter::from_fn(|| {
+            automaton.find_overlapping(input.clone(), &mut state);
+            state.get_match()
+        });
+        hits.any(|hit| {
+            let candidates = &self.candidates[hit.pattern().as_usize()];
+            candidates.iter().any(|candidate| {
+                found.work += candidate.units.len();
+                candidate.repeats_often_enough(&screen.runs[hit.range()])
+            })
+        })
     }
 
     /// Adds to `found` the listed words in one reading of `text`.
@@ -281,91 +276,11 @@ impl Patterns {
             for candidate in &self.candidates[hit.pattern().as_usize()] {
                 let units = &reading.units[at + 1 - candidate.units.len()..=at];
                 found.work += units.len();
-                if self.agrees(candidate, units, reading.style, text) {
+                if candidate.is(units, &self.spellings[candidate.list], reading.style, text) {
                     let (first, last) = (units[0].first, units[units.len() - 1].last);
                     found.hits.push(Hit { list: candidate.list, first, last });
                 }
             }
         }
     }
-
-    /// Whether units with the skeletons of a listed word are that word.
-    fn agrees(&self, candidate: &Candidate, units: &[Unit], style: Style, text: &Folded) -> bool {
-        let spelling = &self.spellings[candidate.list];
-        if style == Style::Joined && candidate.letters < JOINED_LETTERS_MIN {
-            return false;
-        }
-        repeats_agree(candidate, units, spelling)
-            && letters_agree(candidate, units, spelling, text.evidence)
-            && is_lettered(candidate, units, style)
-            && candidate.exact.as_ref().is_none_or(|exact| is_exactly(exact, units, text))
-    }
-}
-
-/// Whether letters repeat often enough, and not so that it makes another word. A letter three times is stretched;
-/// twice, it may be the spelling of another word (`god`, `good`), if the word is short or other words of the list
-/// have such doubles; but hardly at a word's beginning, and two of them are no accident.
-fn repeats_agree(candidate: &Candidate, units: &[Unit], spelling: &Spelling) -> bool {
-    let last = units.len() - 1;
-    let (mut doubles, mut doubtful) = (0, false);
-    for (at, (listed, unit)) in candidate.units.iter().zip(units).enumerate() {
-        if unit.count < listed.count {
-            return false;
-        }
-        let inside = !(at == 0 && candidate.begins_anywhere || at == last && candidate.ends_anywhere);
-        if inside && (listed.count, unit.count) == (1, 2) {
-            doubles += 1;
-            let usual = at > 0 && spelling.doubled.contains(&unit.skeleton);
-            doubtful |= usual || candidate.letters <= SHORT_LETTERS;
-        }
-    }
-    doubles > 1 || !doubtful
-}
-
-/// Whether the letters are those of the word, not just alike.
-fn letters_agree(candidate: &Candidate, units: &[Unit], spelling: &Spelling, evidence: u8) -> bool {
-    let (mut native, mut foreign) = (false, 0);
-    for (listed, unit) in candidate.units.iter().zip(units) {
-        if unit.script == 0 || listed.script == 0 {
-            continue;
-        }
-        if unit.script & listed.script == 0 {
-            foreign |= unit.script;
-            continue;
-        }
-        native = true;
-        if !marks_agree(listed, unit, candidate.letters, spelling) {
-            return false;
-        }
-    }
-    // A word all in another script's look-alikes may be a word of that script, if the text is written in it.
-    native || evidence & foreign == 0
-}
-
-/// Whether two letters that look alike but for their marks are the same for this list. A marked letter that the
-/// list's own words use is another letter than its base; any other mark is disguise. Who has no such key leaves the
-/// mark off, which is taken for the same word when it is long enough (`maricón`, not `coño`).
-fn marks_agree(listed: &ListedUnit, found: &Unit, letters: u32, spelling: &Spelling) -> bool {
-    if listed.letter == found.letter {
-        return true;
-    }
-    if found.marked && spelling.marked.contains(&found.letter) {
-        return false;
-    }
-    !listed.marked || letters >= BARE_LETTERS_MIN
-}
-
-/// Numbers are no words: one letter at least, and more letters than digits for letters in a short word (`A55` is a
-/// road) and where the text had to be put together.
-fn is_lettered(candidate: &Candidate, units: &[Unit], style: Style) -> bool {
-    let real: u32 = units.iter().map(|unit| unit.real).sum();
-    let disguises = candidate.units.iter().zip(units).map(|(listed, unit)| unit.digits.saturating_sub(listed.digits));
-    let digits: u32 = disguises.sum();
-    let strict = candidate.letters <= SHORT_LETTERS || matches!(style, Style::Joined | Style::Spelled);
-    real > if strict { digits } else { 0 }
-}
-
-fn is_exactly(exact: &[char], units: &[Unit], text: &Folded) -> bool {
-    let (Some(first), Some(last)) = (units.first(), units.last()) else { return false };
-    solid(&text.atoms[first.first..=last.last]).eq(exact.iter().copied())
 }

@@ -9,6 +9,34 @@
 use super::fold::{Atom, Kind};
 use super::lookalike::Writing;
 
+/// A text to be read: folded, or ASCII as it is ([`super::ascii`]).
+pub(super) trait Text: Copy {
+    fn len(self) -> usize;
+    fn at(self, at: usize) -> Glimpse;
+}
+
+/// As much of an atom as a reading needs.
+#[derive(Clone, Copy)]
+pub(super) struct Glimpse {
+    pub kind: Kind,
+    pub skeleton: char,
+    pub script: u8,
+    pub i_or_l: bool,
+}
+
+impl Text for &[Atom] {
+    #[inline]
+    fn len(self) -> usize {
+        <[Atom]>::len(self)
+    }
+
+    #[inline]
+    fn at(self, at: usize) -> Glimpse {
+        let Atom { kind, skeleton, script, i_or_l, .. } = self[at];
+        Glimpse { kind, skeleton, script, i_or_l }
+    }
+}
+
 /// Between two words, at the start and at the end.
 pub(super) const BOUNDARY: char = ' ';
 /// Around a run of single letters in the spelled reading, and between its letters: no whole word begins there.
@@ -62,10 +90,14 @@ pub(super) trait Sink {
     fn reopen(&mut self, skeleton: char);
 }
 
-/// A reading's bytes: enough to see that there is nothing to find.
+/// A reading's bytes, and how often letters repeat: enough to see that there is nothing to find.
 #[derive(Debug)]
 pub(super) struct Screen {
     pub bytes: Vec<u8>,
+    /// For each byte: how often the letter that begins there stands in a row (255: or more), 0 where none begins.
+    pub runs: Vec<u8>,
+    /// Index of the last letter.
+    unit: usize,
     last: Option<char>,
 }
 
@@ -80,9 +112,30 @@ pub(super) struct Reading<'a> {
 
 impl Screen {
     pub fn new(capacity: usize) -> Self {
-        let mut screen = Self { bytes: Vec::with_capacity(capacity + 2), last: None };
+        let buffer = || Vec::with_capacity(capacity + 2);
+        let mut screen = Self { bytes: buffer(), runs: buffer(), unit: 0, last: None };
         screen.separate(BOUNDARY);
         screen
+    }
+
+    /// Makes room for another reading.
+    pub fn restart(&mut self) {
+        self.bytes.clear();
+        self.runs.clear();
+        self.separate(BOUNDARY);
+    }
+
+    /// Adds an ASCII letter, a digit or [`BOUNDARY`] to a reading in which one that repeats is always one unit.
+    #[inline]
+    pub fn put(&mut self, byte: u8) {
+        let run = u8::from(byte != BOUNDARY as u8);
+        match (self.bytes.last(), self.runs.last_mut()) {
+            (Some(&last), Some(repeated)) if last == byte => *repeated = repeated.saturating_add(run),
+            _ => {
+                self.bytes.push(byte);
+                self.runs.push(run);
+            }
+        }
     }
 }
 
@@ -92,6 +145,7 @@ impl Sink for Screen {
         let by = by as u8;
         if self.bytes.last() != Some(&by) {
             self.bytes.push(by);
+            self.runs.push(0);
         }
         self.last = None;
     }
@@ -99,12 +153,16 @@ impl Sink for Screen {
     #[inline]
     fn letter(&mut self, _at: usize, skeleton: char) -> bool {
         if self.last == Some(skeleton) {
+            self.runs[self.unit] = self.runs[self.unit].saturating_add(1);
             return false;
         }
+        self.unit = self.bytes.len();
+        self.runs.push(1);
         if skeleton.is_ascii() {
             self.bytes.push(skeleton as u8);
         } else {
             self.bytes.extend_from_slice(skeleton.encode_utf8(&mut [0; 4]).as_bytes());
+            self.runs.resize(self.bytes.len(), 0);
         }
         self.last = Some(skeleton);
         true
@@ -152,7 +210,7 @@ impl Sink for Reading<'_> {
             unit.count += 1;
             unit.last = at;
             unit.script |= atom.script;
-            unit.real += u32::from(is_real(atom));
+            unit.real += u32::from(atom.kind.is_real());
             unit.digits += u32::from(atom.kind == Kind::Digit);
         }
         begins
@@ -182,28 +240,15 @@ pub(super) enum Group {
     Pictograph,
 }
 
-/// As much of an atom as the plain reading needs.
-#[derive(Clone, Copy)]
-pub(super) struct Glimpse {
-    pub kind: Kind,
-    pub skeleton: char,
-    pub i_or_l: bool,
-}
-
-impl From<&Atom> for Glimpse {
-    fn from(atom: &Atom) -> Self {
-        Self { kind: atom.kind, skeleton: atom.skeleton, i_or_l: atom.i_or_l }
-    }
-}
-
 /// The plain reading, and what it saw that another reading might read differently.
-pub(super) fn plain(atoms: impl Iterator<Item = Glimpse>, sink: &mut impl Sink) -> Hints {
+pub(super) fn plain(text: impl Text, sink: &mut impl Sink) -> Hints {
     let mut hints = Hints::default();
     let mut group = None;
     let mut glue = Glue::default();
     let mut singles = Singles::default();
-    for (at, atom) in atoms.enumerate() {
-        glue.step(atom, &mut hints);
+    for at in 0..text.len() {
+        let atom = text.at(at);
+        glue = glue.step(atom.kind, atom.i_or_l, &mut hints);
         let next = group_of(atom.kind);
         if next != group {
             hints.spelled |= singles.end_of_word(group);
@@ -268,8 +313,8 @@ pub(super) fn leet_group_of(kind: Kind) -> Option<Group> {
 }
 
 /// Notices letters glued to digits, symbols and joiners, as the plain reading goes by.
-#[derive(Default)]
-enum Glue {
+#[derive(Clone, Copy, Default)]
+pub(super) enum Glue {
     #[default]
     Nothing,
     Letter,
@@ -282,10 +327,10 @@ enum Glue {
 
 impl Glue {
     #[inline]
-    fn step(&mut self, atom: Glimpse, hints: &mut Hints) {
-        *self = match (atom.kind, &self) {
+    pub const fn step(self, kind: Kind, i_or_l: bool, hints: &mut Hints) -> Self {
+        match (kind, self) {
             (Kind::Letter(_), before) => {
-                hints.leet |= matches!(before, Self::Digit | Self::Weak) || atom.i_or_l;
+                hints.leet |= matches!(before, Self::Digit | Self::Weak) || i_or_l;
                 hints.joined |= matches!(before, Self::Joiner);
                 Self::Letter
             }
@@ -297,11 +342,6 @@ impl Glue {
             (Kind::Weak, Self::Letter | Self::Digit | Self::Weak) => Self::Weak,
             (Kind::Joiner, Self::Letter | Self::Digit | Self::Joiner) => Self::Joiner,
             _ => Self::Nothing,
-        };
+        }
     }
-}
-
-/// Whether the atom is a letter, not something that may stand for one.
-pub(super) fn is_real(atom: &Atom) -> bool {
-    matches!(atom.kind, Kind::Letter(_) | Kind::Pictograph)
 }

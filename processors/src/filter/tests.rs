@@ -26,6 +26,8 @@ fn masked(filter: &Filter, text: &str) -> String {
     }
 }
 
+const STYLES: [Style; 5] = [Style::Plain, Style::Leet, Style::Trimmed, Style::Joined, Style::Spelled];
+
 const MILD: &[&str] = &["darn", "heck", "frobber", "idiot", "silly", "noodle", "ass", "cum", "tit", "rape", "cock"];
 
 #[test]
@@ -337,13 +339,38 @@ proptest! {
     }
 
     #[test]
-    fn ascii_is_read_as_if_it_were_folded(text in "[a-cIil1-3 .@!*'-]{0,40}") {
-        let mut fast = Screen::new(0);
-        let fast_hints = reading::plain(fold::ascii(&text), &mut fast);
-        let mut slow = Screen::new(0);
-        let slow_hints = read(&fold(&text).atoms, Style::Plain, &mut slow);
-        prop_assert_eq!(fast.bytes, slow.bytes);
-        prop_assert_eq!(fast_hints, slow_hints);
+    fn ascii_is_read_as_if_it_were_folded(text in "([a-cIil1-3 .,@$!*'-]|[a-cI] ){0,40}") {
+        let (ascii, folded) = (Ascii(text.as_bytes()), fold(&text));
+        for style in STYLES {
+            let (mut fast, mut slow) = (Screen::new(0), Screen::new(0));
+            let slow_hints = read(folded.atoms.as_slice(), style, &mut slow);
+            prop_assert_eq!(read(ascii, style, &mut fast), slow_hints);
+            prop_assert_eq!((&fast.bytes, &fast.runs), (&slow.bytes, &slow.runs));
+            if style == Style::Plain {
+                fast.restart();
+                prop_assert_eq!(ascii::plain(ascii, &mut fast), slow_hints);
+                prop_assert_eq!((fast.bytes, fast.runs), (slow.bytes, slow.runs));
+            }
+        }
+    }
+
+    #[test]
+    fn screens_pass_over_nothing_that_a_search_finds(
+        words in prop::collection::vec("[abci]{1,6}|[ab] ?[ab]{1,3}[-1]?[ab]?|[ab]\u{7b28}", 1..8),
+        text in "([a-cIil1 .@!*'-]|[ab] |\u{e4}){0,60}",
+        ascii in any::<bool>(),
+    ) {
+        let filter = filter(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let text = if ascii { text.replace('\u{e4}', "a") } else { text };
+        let folded = fold(&text);
+        let mut searched = Hits::default();
+        for_each_style(|style| {
+            let mut reading = Reading::new(style, &folded.atoms);
+            let hints = read(folded.atoms.as_slice(), style, &mut reading);
+            filter.patterns.search(&folded, &reading, &mut searched);
+            hints
+        });
+        prop_assert_eq!(filter.scan(&text).1.hits, searched.hits);
     }
 
     #[test]
