@@ -192,7 +192,14 @@ impl Task {
     /// Ends when the handle is dropped.
     async fn keep_running(&mut self, launch: &Launch) {
         let mut quick_deaths = 0;
-        while self.wanted.wait_for(|wanted| matches!(wanted, Wanted::Running)).await.is_ok() {
+        loop {
+            // Also where it was to be stopped before it ever ran: whoever waits for that hears of it.
+            if matches!(*self.wanted.borrow(), Wanted::Stopped(_)) {
+                self.set(Status::Stopped, None);
+                if self.wanted.wait_for(|wanted| matches!(wanted, Wanted::Running)).await.is_err() {
+                    return;
+                }
+            }
             let started = Instant::now();
             let end = match self.start(launch) {
                 Ok(child) => self.watch(child).await,
@@ -201,7 +208,6 @@ impl Task {
             remove_litter(launch);
             let End::Died(reason) = end else {
                 quick_deaths = 0;
-                self.set(Status::Stopped, None);
                 continue;
             };
             quick_deaths = if started.elapsed() < QUICK { quick_deaths + 1 } else { 1 };
@@ -329,6 +335,47 @@ fn backoff(deaths: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backends::{ClickHouse, S3};
+
+    fn nowhere() -> Endpoints {
+        let [url, user, password] = [(); 3].map(|()| String::new());
+        let history = ClickHouse { url, user, password };
+        let [endpoint, region, access_key, secret_key] = [(); 4].map(|()| String::new());
+        Endpoints {
+            nats_url: String::new(),
+            redis_url: String::new(),
+            clickhouse: history.clone(),
+            s3: S3 { endpoint, region, access_key, secret_key },
+            analyst: history,
+            users: Vec::new(),
+        }
+    }
+
+    /// A signal may come between the end of preparing and the start.
+    #[tokio::test]
+    async fn one_that_is_stopped_before_it_ran_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (handle, SupervisedEnd { wanted, state, alive }) = Supervised::new();
+        let of = Supervisor {
+            backend: Backend::Nats,
+            endpoints: Arc::new(nowhere()),
+            shim: PathBuf::new(),
+            log: LogFile::new(folder.path(), "nats"),
+            lock: Arc::new(File::create(folder.path().join("lock")).unwrap()),
+            notify: Arc::new(|_| {}),
+        };
+        let launch =
+            Launch { program: PathBuf::new(), args: Vec::new(), folder: folder.path().to_owned(), litter: Vec::new() };
+        let mut task = Task { of, wanted, state };
+        let keeping = tokio::spawn(async move {
+            task.keep_running(&launch).await;
+            drop(alive);
+        });
+        // The task runs for the first time when this waits.
+        timeout(Duration::from_secs(10), handle.stop(Duration::ZERO)).await.unwrap();
+        drop(tokio::task::spawn_blocking(move || drop(handle)));
+        timeout(Duration::from_secs(10), keeping).await.unwrap().unwrap();
+    }
 
     #[test]
     fn the_pause_doubles_up_to_its_bound() {
