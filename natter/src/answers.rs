@@ -1,5 +1,7 @@
 //! The subcommands that answer and end.
 
+mod views;
+
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -22,11 +24,12 @@ use crate::cli::{
 };
 use crate::doctor::Verdict;
 use crate::explain::{self, Explain};
-use crate::rebuild::{self, Options, Rebuild, Shown, Steps, View, Wanted};
 use crate::running::Running;
 use crate::sql::{self, Sql};
 use crate::what_if::{self, WhatIf};
 use crate::{audit, connect, doctor, import, policy, roles, sizes, tenants};
+
+pub use self::views::rebuild;
 
 /// A token outlives the longest import.
 const IMPORT_TOKEN_TTL: Duration = Duration::from_hours(7 * 24);
@@ -237,52 +240,6 @@ pub async fn what_if(args: &WhatIf) -> anyhow::Result<()> {
     let report = what_if::what_if(&args.running.auditors_config()?, args).await?;
     answer(&report, args.json)?;
     Ok(())
-}
-
-/// Rebuilds views, or drops a generation of them, and prints what came of it; exit code 1 where a new one was refused.
-///
-/// # Errors
-/// A server is away, or the view's generations do not allow it.
-pub async fn rebuild(args: &Rebuild) -> anyhow::Result<ExitCode> {
-    let config = args.running.config()?;
-    let mut all_well = true;
-    for view in View::of(args.view) {
-        let name = view.name();
-        if args.drop_old || args.discard {
-            let dropped = if args.drop_old {
-                rebuild::drop_old(&config, view).await?
-            } else {
-                rebuild::discard(&config, view).await?
-            };
-            say(&match dropped {
-                _ if args.json => serde_json::json!({ "view": name, "dropped": dropped }).to_string(),
-                Some(generation) => format!("{name}: generation {generation} is dropped"),
-                None => format!("{name}: there is none to drop"),
-            });
-            continue;
-        }
-        if args.view == Wanted::All && view == View::Redis && rebuild::is_redis_done(&config).await? {
-            #[expect(clippy::print_stderr, reason = "it is not built, so no result")]
-            {
-                eprintln!(
-                    "redis: switched by a rebuild that did not come to its end; this one goes on with the history"
-                );
-            }
-            continue;
-        }
-        let Rebuild { throttle, accept, differences: differences_max, .. } = *args;
-        let (shown, mut steps) = (Shown::new(name, !args.json), Steps::new(name, args.steps));
-        let tell = |at: &rebuild::Progress| {
-            shown.tell(at);
-            steps.tell(at.step).iter().for_each(|line| say(line));
-        };
-        let report = rebuild::rebuild(&config, view, &Options { throttle, accept, differences_max }, tell).await;
-        shown.end();
-        let report = report?;
-        answer(&report, args.json)?;
-        all_well &= report.switched;
-    }
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Changes or shows a tenant's policy.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{ArgGroup, Args};
 use natter_processors::filter::Filter;
 use natter_schemas::names::Tenant;
 use natter_schemas::policy::{Action, WordList};
@@ -16,16 +16,17 @@ use crate::policy;
 
 /// `natter what-if`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("rules").args(["wordlist", "policy"]).required(true).multiple(true))]
 pub struct WhatIf {
     /// A word list, one word or phrase a line, named after its file (en.txt: en): in the policy that was in force for each message, it takes the
     /// place of the list of that name, or is added. May be given several times.
-    #[arg(long, required_unless_present = "policy", conflicts_with = "policy")]
+    #[arg(long, value_name = "FILE", conflicts_with = "policy")]
     pub wordlist: Vec<PathBuf>,
-    /// What such a list does. Without it, what the list of that name did; a new one masks.
+    /// What such a list does. Without it, what the list of that name did; a new one masks. An imported message is flagged at most.
     #[arg(long, conflicts_with = "policy", value_parser = action())]
     pub action: Option<Action>,
     /// A policy, as for `natter policy set`: in the place of whatever was in force.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// The application.
     #[arg(long, default_value = "demo")]

@@ -83,6 +83,16 @@ pub(super) async fn spans(log: &Log, from: Option<&Bound>, to: Option<&Bound>) -
             bail!("a range begins and ends in one partition, or is given by times");
         }
     }
+    let is_backwards = match (from, to) {
+        (Some(Bound::Time(from)), Some(Bound::Time(to))) => from >= to,
+        (Some(Bound::Position(from)), Some(Bound::Position(to))) => {
+            version(from.sequence, from.index.unwrap_or(0)) > version(to.sequence, to.index.unwrap_or(INDEX_MAX))
+        }
+        _ => false,
+    };
+    if is_backwards {
+        bail!("the range ends before it begins: nothing lies between");
+    }
     let mut spans = Vec::new();
     for partition in (0..log.partitions()).filter(|partition| only.is_none_or(|only| only == *partition)) {
         spans.push(span(log, partition, from, to).await.context("cannot search the log")?);

@@ -192,6 +192,9 @@ impl fmt::Display for Report {
         let rate = self.messages as f64 / self.seconds;
         let Self { tenant, change, messages, seconds, changed, .. } = self;
         write!(f, "{tenant}, {change}: {messages} messages judged in {seconds:.2} s ({rate:.0}/s)")?;
+        if *messages == 0 {
+            write!(f, "\nthe range holds no message of this application that was accepted, or rejected for its text")?;
+        }
         for word in &self.inert_words {
             write!(f, "\nthe word {word:?} has no letter and matches nothing")?;
         }

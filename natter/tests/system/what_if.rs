@@ -230,7 +230,9 @@ async fn what_cannot_be_done_is_said(process: &Process, folder: &TempDir, policy
         (vec!["--wordlist", &endless, "--policy", policy], 2, "cannot be used with"),
         (vec!["--policy", &empty], 1, "is no policy"),
         (vec!["--policy", policy, "--action", "mask"], 2, "cannot be used with"),
-        (vec![], 2, "--wordlist"),
+        (vec![], 2, "<--wordlist <FILE>|--policy <FILE>>"),
+        (vec!["--policy", policy, "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"], 1, "ends before"),
+        (vec!["--policy", policy, "--from", "0:2", "--to", "0:1:9"], 1, "ends before it begins"),
         (vec!["--policy", policy, "--from", "7:1"], 1, "there is no partition 7"),
         (vec!["--policy", policy, "--from", "0:1", "--to", "1:1"], 1, "begins and ends in one partition"),
         (vec!["--policy", policy, "--from", "yesterday"], 2, "neither a time"),
@@ -241,4 +243,6 @@ async fn what_cannot_be_done_is_said(process: &Process, folder: &TempDir, policy
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.contains(why), "{args:?}: {said}");
     }
+    let nobody = process.ask(&["what-if", "--policy", policy, "--tenant", "nobody"]).await;
+    assert!(nobody.contains("0 messages judged") && nobody.contains("holds no message"), "{nobody}");
 }
