@@ -258,8 +258,10 @@ async fn nothing_is_lost_when_a_gateway_behind_the_proxy_is_stopped_or_killed() 
 
 /// The sessions of a gateway that is stopped are told to connect again, and no others.
 async fn sessions_are_told(room: &mut [Member]) {
+    // On a slow machine some were told while they still listened, and are connected elsewhere by now.
+    let told_before = room.iter().map(|member| member.endings.len()).sum();
     let mut ends: FuturesUnordered<_> = room.iter_mut().map(Member::ended).collect();
-    for _ in 0..CLIENTS_EACH {
+    for _ in told_before..CLIENTS_EACH {
         timeout(READY_MAX, ends.next()).await.expect("a stopped gateway closes its sessions");
     }
     drop(ends);
