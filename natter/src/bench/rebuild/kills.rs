@@ -31,7 +31,7 @@ pub async fn kill(view: View, args: &Rebuild, running: &Running, whole: Duration
     let config = running.config()?;
     let mut random = Random::seeded(args.seed ^ view as u64);
     let micros = u64::try_from(whole.as_micros())?.max(1);
-    let mut kills = Kills::default();
+    let (mut kills, mut given_up_in_turn) = (Kills::default(), 0);
     while kills.made() < args.kills && kills.differences == 0 {
         let mut child = Child::start(running, view, args.throttle)?;
         let after = Duration::from_micros(random.below(micros));
@@ -43,12 +43,12 @@ pub async fn kill(view: View, args: &Rebuild, running: &Running, whole: Duration
                 // Perhaps it was the very last that it had to do.
                 drop_if_switched(view, &config, &mut kills).await?;
             }
-            (None, ended) => take(view, &config, &ended, &mut kills).await?,
+            (None, ended) => take(view, &config, &ended, &mut kills, &mut given_up_in_turn).await?,
         }
     }
     while kills.differences == 0 {
         let (rebuilds, ended) = (kills.rebuilds, Child::start(running, view, args.throttle)?.until_end().await?);
-        take(view, &config, &ended, &mut kills).await?;
+        take(view, &config, &ended, &mut kills, &mut given_up_in_turn).await?;
         if kills.rebuilds > rebuilds {
             break;
         }
@@ -60,15 +60,21 @@ pub async fn kill(view: View, args: &Rebuild, running: &Running, whole: Duration
 }
 
 /// One that nobody killed has switched, or ended the switch of one that was killed, or found differences, or gave up.
-async fn take(view: View, config: &Config, ended: &Ended, kills: &mut Kills) -> anyhow::Result<()> {
+async fn take(
+    view: View,
+    config: &Config,
+    ended: &Ended,
+    kills: &mut Kills,
+    given_up_in_turn: &mut u32,
+) -> anyhow::Result<()> {
     kills.differences += ended.report.as_ref().map_or(0, |report| report.differences_total);
     if drop_if_switched(view, config, kills).await? || kills.differences > 0 {
-        kills.given_up_in_turn = 0;
+        *given_up_in_turn = 0;
         return Ok(());
     }
     kills.given_up += 1;
-    kills.given_up_in_turn += 1;
-    if kills.given_up_in_turn >= GIVEN_UP_MAX {
+    *given_up_in_turn += 1;
+    if *given_up_in_turn >= GIVEN_UP_MAX {
         bail!("`natter rebuild {}`, started again, failed: {}", view.name(), ended.said);
     }
     Ok(())

@@ -94,9 +94,6 @@ pub struct Kills {
     pub rebuilds: u32,
     /// Rebuilds that nobody killed and that ended without having switched: started again, too.
     pub given_up: u32,
-    /// Of these, the last ones in turn.
-    #[serde(skip)]
-    pub given_up_in_turn: u32,
     /// Differences that they found.
     pub differences: u64,
     /// What a full `natter audit` found at the end.
@@ -198,7 +195,7 @@ impl fmt::Display for Run {
             write!(f, "\n  {when}: wrong: {wrong:?}, missing: {missing}, late at the source: {late_at_source}")?;
         }
         let Some(kills) = &self.kills else { return Ok(()) };
-        let Kills { begin, build, compare, switch, rebuilds, given_up, differences, audit_differences, .. } = kills;
+        let Kills { begin, build, compare, switch, rebuilds, given_up, differences, audit_differences } = kills;
         write!(
             f,
             "\n{} kills: {begin} at the begin, {build} while built, {compare} while compared, {switch} while switched; {given_up} ended by themselves and were started again; {rebuilds} generations went live, differences: {differences}; the audit's: {audit_differences}",
