@@ -141,6 +141,7 @@ fn command(number: u64, sender: u64, body: Body) -> Command {
         reference: Ref::trusted(&format!("ref-{number}")),
         origin: Origin::Client,
         body,
+        evidence: Vec::new(),
     }
 }
 

@@ -23,7 +23,7 @@ pub fn rules(role: ServerRole) -> String {
         ServerRole::Gateway => format!("~{{*}}:watermark ~{{*}}:*:[clmkunxd]:* {EVERYBODY} {READS}"),
         // No message, no name, no list of a user's conversations; lines of imports, refs and policies instead.
         ServerRole::Processor => {
-            format!("~{{*}}:watermark ~{{*}}:*:[cmkxdir]:* ~{{*}}:*:[ir][uc]:* ~{{*}}:*:policies {EVERYBODY} {READS}")
+            format!("~{{*}}:watermark ~{{*}}:*:[cmkxdir]:* ~{{*}}:*:[ir][ucdx]:* ~{{*}}:*:policies {EVERYBODY} {READS}")
         }
         ServerRole::Projector => format!("~{{*}}:* {EVERYBODY} {WRITES}"),
         ServerRole::Auditor => format!("~{{*}}:* {EVERYBODY} {READS} +scan +hscan +sscan +zscan +type +dbsize"),

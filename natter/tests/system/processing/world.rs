@@ -1,4 +1,4 @@
-//! Real NATS and Redis with a projector, and a history that is away unless one is given.
+//! Real NATS and Redis with a projector.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,6 @@ use natter_nats::{Log, LogConfig};
 use natter_processors::replay::verify;
 use natter_processors::shell::{Backends, PartitionLog, Shell};
 use natter_processors::worker;
-use natter_projections::clickhouse::{ClickHouse, ClickHouseConfig};
 use natter_projections::redis::{Redis, watermark};
 use natter_schemas::codec::{CommandBatch, CommandBatchWriter, OutcomeBatch, encode};
 use natter_schemas::command::Command;
@@ -48,17 +47,11 @@ static LEASES: AtomicU64 = AtomicU64::new(1);
 
 impl World {
     pub async fn start(partitions: u16) -> Self {
-        // Nobody listens there.
-        let url = "http://127.0.0.1:1".to_owned();
-        let config = ClickHouseConfig { url, user: "none".into(), password: "none".into(), database: "none".into() };
-        Self::with(Servers::start().await, partitions, ClickHouse::new(&config)).await
-    }
-
-    pub async fn with(servers: Servers, partitions: u16, clickhouse: ClickHouse) -> Self {
+        let servers = Servers::start().await;
         let log = Log::create(&LogConfig::new(servers.nats_url(), partitions)).await.unwrap();
         let redis = Redis::connect(servers.redis_url()).await.unwrap();
         let clock = SystemClock::shared();
-        let backends = Backends { log: log.clone(), redis: redis.clone(), clickhouse, clock };
+        let backends = Backends { log: log.clone(), redis: redis.clone(), clock };
         let batches = AtomicU64::new(1);
         let mut world = Self { log, redis, backends, _projector: JoinSet::new(), batches, servers };
         let projector = world.projector();
