@@ -2,11 +2,12 @@
 //! tests give it in memory.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use natter_nats::Stored;
 use natter_projections::facts::{Fact, FactKey};
-use natter_schemas::limits::OVERLAY_FACTS_MAX;
+use natter_schemas::limits::{OVERLAY_FACTS_MAX, TICK_INTERVAL_MS};
 use natter_schemas::policy::PolicyHash;
 
 use crate::error::Halt;
@@ -102,6 +103,11 @@ pub trait CommandReader: Send + 'static {
 pub trait Surroundings: FactSource + PolicyStore + OutcomeLog + CommandLog + 'static {
     /// The partition.
     fn partition(&self) -> u16;
+
+    /// Where nobody says anything, log time moves by a tick once in so long.
+    fn tick_interval(&self) -> Duration {
+        Duration::from_millis(TICK_INTERVAL_MS)
+    }
 
     /// Facts that a worker keeps; more only while the Redis view is behind.
     fn facts_max(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use natter_nats::Stored;
@@ -221,6 +222,10 @@ impl CommandLog for Memory {
 impl Surroundings for Memory {
     fn partition(&self) -> u16 {
         0
+    }
+
+    fn tick_interval(&self) -> Duration {
+        Duration::from_millis(1)
     }
 
     fn facts_max(&self) -> usize {

@@ -264,6 +264,29 @@ fn two_workers_race() {
     simulate_seeds(200..212, 2, 48, 400);
 }
 
+/// Invariant 16: where nobody says anything, the worker does.
+#[test]
+fn idle_partitions_get_ticks() {
+    let memory = Memory::new(Random::seeded(1), 100);
+    memory.state().calm();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let ticked = async {
+        while memory.state().commands.len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let work = crate::worker::run(Arc::clone(&memory), 1, natter_nats::clock::SystemClock::shared());
+    runtime.block_on(async {
+        tokio::select! {
+            halt = work => panic!("{halt}"),
+            () = ticked => {}
+        }
+    });
+    for stored in &memory.state().commands {
+        assert_eq!(CommandBatch::decode(&stored.payload).expect("a batch").commands, []);
+    }
+}
+
 /// Invariant 4: any number of them come and go.
 #[test]
 fn workers_come_and_go() {

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use natter_nats::clock::SharedClock;
-use natter_schemas::limits::{
-    COMMAND_AGE_MS_MAX, OUTCOME_BATCH_BYTES_MAX, OUTCOME_BATCH_SOURCES_MAX, TICK_INTERVAL_MS,
-};
+use natter_schemas::limits::{COMMAND_AGE_MS_MAX, OUTCOME_BATCH_BYTES_MAX, OUTCOME_BATCH_SOURCES_MAX};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -28,8 +26,6 @@ use crate::error::Halt;
 use crate::ports::{CommandReader, Surroundings};
 use crate::telemetry;
 
-/// Where nobody says anything, log time moves by a tick once in so long.
-const TICK_INTERVAL: Duration = Duration::from_millis(TICK_INTERVAL_MS);
 /// A tick that was not stored is tried again after so long.
 const TICK_RETRY: Duration = Duration::from_secs(1);
 
@@ -72,7 +68,8 @@ impl<S: Surroundings> Worker<S> {
         let mut tasks = JoinSet::new();
         tasks.spawn(read(reader, arrivals, clock, partition.clone()));
         let (left_over, writing, ticking) = (None, false, JoinSet::new());
-        let tick_at = Instant::now() + if decider.is_log_time_behind() { Duration::ZERO } else { TICK_INTERVAL };
+        let tick_at =
+            Instant::now() + if decider.is_log_time_behind() { Duration::ZERO } else { around.tick_interval() };
         Ok(Self { around, lease, decider, arrived, left_over, tasks, writing, ticking, tick_at, partition })
     }
 
@@ -83,7 +80,7 @@ impl<S: Surroundings> Worker<S> {
             let message = self.decider.decide(group).await?;
             metrics::histogram!(telemetry::DECIDE).record(began.elapsed());
             let is_behind = self.decider.is_log_time_behind() && self.arrived.is_empty();
-            self.tick_at = Instant::now() + if is_behind { Duration::ZERO } else { TICK_INTERVAL };
+            self.tick_at = Instant::now() + if is_behind { Duration::ZERO } else { self.around.tick_interval() };
             self.written().await?;
             self.write(message);
         }
@@ -137,7 +134,7 @@ impl<S: Surroundings> Worker<S> {
     fn tick(&mut self) {
         let around = Arc::clone(&self.around);
         self.ticking.spawn(async move { around.tick().await });
-        self.tick_at = Instant::now() + TICK_INTERVAL;
+        self.tick_at = Instant::now() + self.around.tick_interval();
     }
 
     fn ticked(&mut self, ticked: Result<Result<(), Halt>, JoinError>) {

@@ -13,13 +13,15 @@ use natter_processors::error::Halt;
 use natter_processors::ports::OutcomeLog as _;
 use natter_processors::role;
 use natter_processors::worker::{self, Decider, Group, StoredCommands};
+use natter_projections::redis::RedisProjector;
+use natter_projections::runner::Runner;
 use natter_schemas::codec::OutcomeBatch;
 use natter_schemas::command::{Body, Command, Origin};
 use natter_schemas::error::ErrorCode;
-use natter_schemas::outcome::{Accepted, Decision, Learnt, Received, Rejection};
+use natter_schemas::outcome::{Accepted, Decision, Received, Rejection};
 use natter_schemas::policy::{Action, Policy, WordList};
 use natter_schemas::subjects::{command_stream, outcome_stream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use wishes::{Clients, by, create, send};

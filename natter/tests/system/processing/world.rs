@@ -112,17 +112,6 @@ impl World {
         assert!(waited.await.is_ok(), "commands of partition {partition} are not answered");
     }
 
-    /// Waits until the Redis views show everything.
-    pub async fn shown(&self, partition: u16) {
-        let wanted = self.log.bounds(&outcome_stream(partition)).await.unwrap().last;
-        let waited = timeout(DEADLINE, async {
-            while watermark(&self.redis, partition).await.unwrap().sequence < wanted {
-                sleep(Duration::from_millis(5)).await;
-            }
-        });
-        waited.await.unwrap();
-    }
-
     pub async fn outcomes(&self, partition: u16) -> Vec<Placed> {
         let stream = outcome_stream(partition);
         let mut outcomes = Vec::new();
@@ -170,19 +159,5 @@ impl World {
             pipe.cmd("RESTORE").arg(key).arg(0).arg(value.as_slice()).ignore();
         }
         pipe.query_async::<()>(&mut connection).await.unwrap();
-    }
-
-    /// The Redis views lose every ref, as if they were older.
-    pub async fn forget_refs(&self) {
-        let mut connection = self.servers.redis().await;
-        let mut forgotten = 0;
-        for (key, _) in self.redis_now().await {
-            let name = String::from_utf8_lossy(&key).into_owned();
-            if name.rsplit("}:").next().is_some_and(|rest| rest.split(':').any(|part| part == "r")) {
-                redis::cmd("DEL").arg(&key).query_async::<()>(&mut connection).await.unwrap();
-                forgotten += 1;
-            }
-        }
-        assert!(forgotten > 0, "there were refs");
     }
 }
