@@ -291,8 +291,13 @@ async fn two_tenants_of_equal_names_share_nothing() {
         probe(&process, &evil, &demo).await;
         probe(&process, &demo, &evil).await;
         signals(&process, &evil, &demo).await;
+        if change == "an empty redis" {
+            // Of the first generation: the next has nothing to wait for, what is old enough is there.
+            until_history_is_complete(&process).await;
+        }
+        if change == "an empty redis" || change == "a rebuild" {
+            sql(&process, &evil, &demo).await;
+            sql(&process, &demo, &evil).await;
+        }
     }
-    until_history_is_complete(&process).await;
-    sql(&process, &evil, &demo).await;
-    sql(&process, &demo, &evil).await;
 }

@@ -15,7 +15,7 @@ use natter_processors::role;
 use natter_processors::worker::{self, Decider, Group, StoredCommands};
 use natter_projections::redis::RedisProjector;
 use natter_projections::runner::Runner;
-use natter_schemas::codec::OutcomeBatch;
+use natter_schemas::codec::{OutcomeBatch, VERSION};
 use natter_schemas::command::{Body, Command, Origin};
 use natter_schemas::error::ErrorCode;
 use natter_schemas::outcome::{Accepted, Decision, Received, Rejection};
@@ -236,7 +236,7 @@ async fn trimmed_commands_stop_the_partition() {
 async fn undecodable_records_are_answered() {
     let world = World::start(1).await;
     let work = world.workers(0, DEADLINE);
-    world.publish_bytes(0, b"\x01no batch at all".to_vec()).await;
+    world.publish_bytes(0, [&[VERSION], &b"no batch at all"[..]].concat()).await;
     world.publish(0, &[by("ada", create("tea"))]).await;
     world.answered(0).await;
     drop(work);

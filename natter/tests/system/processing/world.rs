@@ -9,7 +9,7 @@ use natter_nats::{Log, LogConfig};
 use natter_processors::replay::verify;
 use natter_processors::shell::{Backends, PartitionLog, Shell};
 use natter_processors::worker;
-use natter_projections::redis::{Redis, watermark};
+use natter_projections::redis::Redis;
 use natter_schemas::codec::{CommandBatch, CommandBatchWriter, OutcomeBatch, encode};
 use natter_schemas::command::Command;
 use natter_schemas::event::{Placed, placed};
