@@ -18,6 +18,7 @@ use natter_projections::runner::Runner;
 use natter_schemas::codec::{OutcomeBatch, VERSION};
 use natter_schemas::command::{Body, Command, Origin};
 use natter_schemas::error::ErrorCode;
+use natter_schemas::names::Tenant;
 use natter_schemas::outcome::{Accepted, Decision, Received, Rejection};
 use natter_schemas::policy::{Action, Policy, WordList};
 use natter_schemas::subjects::{command_stream, outcome_stream};
@@ -160,6 +161,34 @@ async fn a_policy_changes_while_running() {
     assert_eq!(replacements, [None, Some("*****"), None]);
     assert_eq!(rejection(&decisions[2]).error_code(), ErrorCode::UnknownPolicy);
     assert_eq!(outcomes.iter().map(|placed| placed.policy).collect::<Vec<_>>()[4..], [Some(hash), Some(hash), None]);
+}
+
+/// A policy that the store lost costs its tenant's texts, and its partition nothing else.
+#[tokio::test]
+async fn a_lost_policy_stops_no_partition() {
+    let world = World::start(1).await;
+    let work = world.workers(0, DEADLINE);
+    let lists = vec![WordList { name: "rude".into(), action: Action::Mask, words: vec!["wally".into()] }];
+    let (bytes, hash) = Policy { lists, ..Policy::default() }.to_stored();
+    let set = |hash| Command { origin: Origin::Operator, ..by("operator", Body::SetPolicy { hash }) };
+    Policies::new(&world.log).store(&bytes).await.unwrap();
+    world.publish(0, &[by("ada", create("tea")), set(Some(hash))]).await;
+    world.answered(0).await;
+    drop(work);
+    let bucket = world.log.jetstream().get_stream("KV_policies").await.unwrap();
+    bucket.purge().await.unwrap();
+    // A worker that has never seen it.
+    let work = world.workers(0, DEADLINE);
+    let other = |command: Command| Command { tenant: Tenant::try_from("other").unwrap(), ..command };
+    world.publish(0, &[by("ada", send("tea", "wally")), other(by("ada", create("tea")))]).await;
+    world.publish(0, &[other(by("ada", send("tea", "wally"))), set(None), by("ada", send("tea", "wally"))]).await;
+    world.answered(0).await;
+    drop(work);
+    world.check(0).await;
+    let outcomes = world.outcomes(0).await;
+    let decisions: Vec<&Decision> = outcomes[2..].iter().map(|placed| &placed.outcome.decision).collect();
+    assert_eq!(rejection(decisions[0]).error_code(), ErrorCode::PolicyUnavailable);
+    assert!(decisions[1..].iter().all(|decision| matches!(decision, Decision::Accepted(_))), "{decisions:?}");
 }
 
 fn replacement(decision: &Decision) -> Option<Option<&str>> {

@@ -134,3 +134,16 @@ fn a_lost_policy_refuses_texts_only() {
     world.rules = Some(ContentRules::default());
     accepted(world.say("ada", group, "hi"));
 }
+
+/// A broker's clock that leaps moves ids like log time: an hour a batch at most.
+#[test]
+fn a_leap_of_the_clock_moves_ids_by_an_hour() {
+    let mut world = World::new();
+    let group = world.group(Visibility::Private, "ada", &[]);
+    let (first, ..) = sent(world.say("ada", group, "before"));
+    world.stored_ms += 1000 * 3_600_000;
+    let command = by("ada", send(group, "after"));
+    let (second, ..) = sent(world.when(&Command { received_ms: world.stored_ms, ..command }));
+    let moved_ms = second.unix_ms() - first.unix_ms();
+    assert!((3_600_000..3_600_010).contains(&moved_ms), "{moved_ms} ms");
+}
