@@ -123,14 +123,7 @@ impl Commands {
     fn send_of(&self, session: &Arc<SessionHandle>, Pending { ids, command }: Pending) {
         let to = To::Session(Arc::clone(session), ids.clone());
         if let Err(error) = self.send(command, to, &session.load) {
-            count_rejected(error.code, ids.len());
-            let mut first = false;
-            for id in ids {
-                first |= session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
-            }
-            if first {
-                session.flush();
-            }
+            refuse(session, ids, &error);
         }
     }
 
@@ -184,14 +177,34 @@ impl Again {
         let Ok(partition) = commands.partition(&command) else { return };
         let command = commands.finder.attach(partition, command).await;
         waiting.again = None;
-        // Refused, it is gone with its waiter: nobody knows what came of it, and the client asks again.
-        commands.publisher.send(partition, &codec::encode(&command), waiting).ok();
+        let session = match &waiting.to {
+            To::Session(session, ids) => Some((Arc::clone(session), ids.clone())),
+            // Without its waiter the request is told that nobody knows.
+            To::Request(_) => None,
+        };
+        if let Err(overloaded) = commands.publisher.send(partition, &codec::encode(&command), waiting)
+            && let Some((session, ids)) = session
+        {
+            refuse(&session, ids, &refused(overloaded));
+        }
     }
 }
 
 /// Counts commands that were refused by the gateway or rejected by an outcome.
 pub fn count_rejected(code: ErrorCode, count: usize) {
     metrics::counter!(telemetry::COMMANDS_REJECTED, "code" => code.name()).increment(count as u64);
+}
+
+/// Answers a session's requests with a refusal.
+fn refuse(session: &SessionHandle, ids: Vec<String>, error: &ErrorBody) {
+    count_rejected(error.code, ids.len());
+    let mut first = false;
+    for id in ids {
+        first |= session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
+    }
+    if first {
+        session.flush();
+    }
 }
 
 fn refused(overloaded: Overloaded) -> ErrorBody {

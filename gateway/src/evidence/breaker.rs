@@ -1,6 +1,5 @@
-//! A circuit breaker: what failed just now is not asked again for a while.
+//! A circuit breaker: what failed just now is not asked again for a while. Pure.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,45 +8,28 @@ use tokio::time::Instant;
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(8);
 
-/// Open after a failure, until its pause is over; then one question tries.
+/// Open after a failure until its pause is over; the next question tries.
 #[derive(Debug, Default)]
-pub struct Breaker(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
+pub struct Breaker {
     open_until: Option<Instant>,
     pause: Duration,
 }
 
 impl Breaker {
-    /// Whether a question may be asked now. The one that tries after a pause is let through alone.
+    /// Whether a question may be asked now.
     pub fn lets_through(&self, now: Instant) -> bool {
-        let mut state = self.state();
-        match state.open_until {
-            None => true,
-            Some(until) if now < until => false,
-            Some(_) => {
-                // Until its answer is there.
-                state.open_until = Some(now + state.pause);
-                true
-            }
-        }
+        self.open_until.is_none_or(|until| now >= until)
     }
 
     /// An answer came.
-    pub fn succeeded(&self) {
-        *self.state() = State::default();
+    pub fn succeeded(&mut self) {
+        *self = Self::default();
     }
 
     /// None came.
-    pub fn failed(&self, now: Instant) {
-        let mut state = self.state();
-        state.pause = (2 * state.pause).clamp(PAUSE_MIN, PAUSE_MAX);
-        state.open_until = Some(now + state.pause);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn failed(&mut self, now: Instant) {
+        self.pause = (2 * self.pause).clamp(PAUSE_MIN, PAUSE_MAX);
+        self.open_until = Some(now + self.pause);
     }
 }
 
@@ -56,17 +38,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_pause_and_one_question_tries() {
-        let (breaker, start) = (Breaker::default(), Instant::now());
+    fn failures_pause_longer_and_longer() {
+        let (mut breaker, start) = (Breaker::default(), Instant::now());
         assert!(breaker.lets_through(start));
         breaker.failed(start);
         assert!(!breaker.lets_through(start));
         let after = start + PAUSE_MIN;
         assert!(breaker.lets_through(after));
-        assert!(!breaker.lets_through(after), "only one tries");
         breaker.failed(after);
-        assert!(!breaker.lets_through(after + PAUSE_MIN), "the pause is longer");
+        assert!(!breaker.lets_through(after + PAUSE_MIN));
         assert!(breaker.lets_through(after + 2 * PAUSE_MIN));
+        for _ in 0..20 {
+            breaker.failed(after);
+        }
+        assert!(breaker.lets_through(after + PAUSE_MAX));
         breaker.succeeded();
         assert!(breaker.lets_through(after));
     }

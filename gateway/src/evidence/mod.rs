@@ -44,10 +44,9 @@ struct Asked {
 impl Finder {
     /// Reads from `reads`.
     pub fn start(reads: &Reads, partitions: u16) -> Self {
-        let breaker = Arc::new(Breaker::default());
         let start = |partition| {
             let (sender, asked) = mpsc::channel(WAITING_MAX);
-            tokio::spawn(find(reads.clone(), partition, asked, Arc::clone(&breaker)));
+            tokio::spawn(find(reads.clone(), partition, asked));
             sender
         };
         Self { partitions: (0..partitions).map(start).collect() }
@@ -72,11 +71,11 @@ impl Finder {
 }
 
 /// One partition's look-ups, one after the other, until nobody asks any more.
-async fn find(reads: Reads, partition: u16, mut queue: mpsc::Receiver<Asked>, breaker: Arc<Breaker>) {
-    let mut asked = Vec::new();
+async fn find(reads: Reads, partition: u16, mut queue: mpsc::Receiver<Asked>) {
+    let (mut asked, mut breaker) = (Vec::new(), Breaker::default());
     while queue.recv_many(&mut asked, ASKED_AT_ONCE).await > 0 {
         let found = if breaker.lets_through(Instant::now()) {
-            look_up(&reads, partition, &asked, &breaker).await
+            look_up(&reads, partition, &asked, &mut breaker).await
         } else {
             None
         };
@@ -91,7 +90,12 @@ async fn find(reads: Reads, partition: u16, mut queue: mpsc::Receiver<Asked>, br
     }
 }
 
-async fn look_up(reads: &Reads, partition: u16, asked: &[Asked], breaker: &Breaker) -> Option<Vec<Option<Evidence>>> {
+async fn look_up(
+    reads: &Reads,
+    partition: u16,
+    asked: &[Asked],
+    breaker: &mut Breaker,
+) -> Option<Vec<Option<Evidence>>> {
     let commands: Vec<&Command> = asked.iter().map(|asked| &asked.command).collect();
     let began = Instant::now();
     let failure = match timeout(DEADLINE, reads.refs(partition, &commands)).await {
