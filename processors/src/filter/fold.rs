@@ -283,9 +283,13 @@ impl Folded {
         if !marks.is_sorted_by_key(|mark| mark.class) {
             let (start, end) = (marks[0].start, marks[marks.len() - 1].end);
             marks.sort_by_key(|mark| mark.class);
-            marks.iter_mut().for_each(|mark| (mark.start, mark.end) = (start, end));
+            for mark in &mut marks {
+                (mark.start, mark.end) = (start, end);
+            }
         }
-        marks.drain(..).for_each(|mark| self.set_mark(mark));
+        for mark in marks.drain(..) {
+            self.set_mark(mark);
+        }
         self.waiting = marks;
     }
 

@@ -149,8 +149,10 @@ fn is_text_with_clusters_starred(text: &str, masked: &str) -> bool {
     let mut reached = BTreeSet::from([0]);
     for pair in borders.windows(2) {
         let cluster = &text[pair[0]..pair[1]];
-        let joins_last = cluster.chars().all(|c| is_combining_mark(c) || lookalike::writing_of(c) == Writing::Jamo);
-        let drops = joins_last || fold(cluster).atoms.is_empty();
+        // A mark or a Korean letter beyond a border may be of the atom before it.
+        let is_korean = |c: char| c.nfkd().any(|part| lookalike::writing_of(part) == Writing::Jamo);
+        let joins = |c: char| is_combining_mark(c) || lookalike::invisible(c) || is_korean(c);
+        let drops = cluster.chars().all(joins) || fold(cluster).atoms.is_empty();
         let reach = |&at: &usize| {
             let rest = &masked[at..];
             let copied = rest.starts_with(cluster).then_some(at + cluster.len());
