@@ -48,9 +48,16 @@ fn main() -> std::io::Result<()> {
         lengths.get(lengths.len() / 2).copied().unwrap_or_default()
     };
     measure(&mut out, &filter, &format!("chat, median {median} bytes"), &messages)?;
-    for (name, piece) in
-        [("letters", "ab"), ("spelled", "a "), ("dashes", "a-1"), ("leet", "a1!"), ("marks", "u\u{308}"), ("Han", "笨")]
-    {
+    for (name, piece) in [
+        ("letters", "ab"),
+        ("spelled", "a "),
+        ("dashes", "a-1"),
+        ("leet", "a1!"),
+        ("marks", "u\u{308}"),
+        ("marks out of order", "u\u{302}\u{323}"),
+        ("flags", "🇹🇼"),
+        ("Han", "笨"),
+    ] {
         let slow: String = piece.chars().cycle().take(4_096).collect();
         measure(&mut out, &filter, &format!("4,096 scalars of {name}"), &vec![slow; 500])?;
     }

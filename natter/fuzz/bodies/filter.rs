@@ -1,4 +1,5 @@
-//! The abuse filter: any words, any text. What it masks is no longer than before and has nothing left to mask.
+//! The abuse filter: any words, any text. What it masks is no longer than before and has nothing left to mask; words
+//! in links are left.
 
 use natter_schemas::limits::TEXT_SCALARS_MAX;
 
@@ -18,7 +19,11 @@ pub fn run(data: &[u8]) {
     let verdict = masking.check(&text);
     if let Verdict::Masked { text: masked, .. } = &verdict {
         assert!(masked.chars().count() <= text.chars().count());
-        assert_eq!(masking.check(masked), Verdict::Clean, "{text:?} became {masked:?}");
+        let again = masking.check(masked);
+        assert!(
+            matches!(again, Verdict::Clean | Verdict::Flagged { .. }),
+            "{text:?} became {masked:?}, then {again:?}"
+        );
     }
     let rejecting = Filter::compile(&[list("flag", Action::Flag), list("reject", Action::Reject)]);
     let rejected = rejecting.expect("the same words").check(&text);

@@ -9,6 +9,7 @@ use super::reading::{Style, Unit};
 const BARE_LETTERS_MIN: u32 = 5;
 /// Shorter words are not looked for across joiners: `x_x` is a face.
 const JOINED_LETTERS_MIN: u32 = 4;
+const DOTLESS_I: char = 'ı';
 /// A word up to this length is found in a run of single letters only if it is the whole run, and it is judged more
 /// strictly in other ways.
 pub(super) const SHORT_LETTERS: u32 = 3;
@@ -31,6 +32,8 @@ pub(super) struct Candidate {
     pub letters: u32,
     /// All but the spaces of a short phrase, where punctuation is all that makes it one: `s&m` is not `s, m`.
     pub exact: Option<Vec<char>>,
+    /// One picture of several pictographs, which they are not beside each other.
+    pub picture: bool,
     /// May begin (end) inside a word, and so inside a run of one letter.
     pub begins_anywhere: bool,
     pub ends_anywhere: bool,
@@ -41,8 +44,18 @@ pub(super) struct ListedUnit {
     pub letter: char,
     pub count: u32,
     pub script: u8,
+    /// Has marks of any kind.
     pub marked: bool,
+    pub rest: u64,
+    pub dotless: bool,
     pub digits: u32,
+}
+
+impl From<&Unit> for ListedUnit {
+    fn from(unit: &Unit) -> Self {
+        let &Unit { letter, count, script, rest, dotless, digits, .. } = unit;
+        Self { letter, count, script, marked: unit.marked || rest != 0, rest, dotless, digits }
+    }
 }
 
 impl Candidate {
@@ -104,17 +117,25 @@ fn letters_agree(candidate: &Candidate, units: &[Unit], spelling: &Spelling, evi
     native || evidence & foreign == 0
 }
 
-/// Whether two letters that look alike but for their marks are the same for this list. A marked letter that the
-/// list's own words use is another letter than its base; any other mark is disguise. Who has no such key leaves the
-/// mark off, which is taken for the same word when it is long enough (`maricón`, not `coño`).
+/// Whether two letters that look alike but for their marks are the same for this list. A bare letter stands for a
+/// marked one where the word is long enough: many have no such key (`maricón`, not `coño`). One mark never stands for
+/// another. On a letter that is bare in the list a mark is disguise, unless the list's own words use that letter.
 fn marks_agree(listed: &ListedUnit, found: &Unit, letters: u32, spelling: &Spelling) -> bool {
-    if listed.letter == found.letter {
+    // Accents above those of the list are disguise.
+    if is_same_letter(listed, found) && (listed.rest == 0 || listed.rest == found.rest) {
         return true;
     }
-    if found.marked && spelling.marked.contains(&found.letter) {
-        return false;
+    if listed.marked {
+        return !found.marked && found.rest == 0 && letters >= BARE_LETTERS_MIN;
     }
-    !listed.marked || letters >= BARE_LETTERS_MIN
+    !(found.marked && spelling.marked.contains(&found.letter))
+}
+
+/// Whether they are one letter; the capital `I` is also that of `ı`.
+fn is_same_letter(listed: &ListedUnit, found: &Unit) -> bool {
+    listed.letter == found.letter
+        || found.dotless && listed.letter == DOTLESS_I
+        || listed.dotless && found.letter == DOTLESS_I
 }
 
 /// Numbers are no words: one letter at least, and more letters than digits for letters in a short word (`A55` is a

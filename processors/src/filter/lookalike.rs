@@ -4,6 +4,10 @@
 //! Latin letter at a glance. Real Cyrillic and Greek suffer from a wide table (`сим` is no English word), so
 //! `и`, `п`, `г`, `ь` and their like are left out.
 
+use unicode_script::UnicodeScript;
+
+const BLACK_FLAG: char = '\u{1f3f4}';
+
 /// How a letter's script separates words, and so where a match may begin and end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writing {
@@ -46,6 +50,9 @@ pub(super) fn writing_of(c: char) -> Writing {
     match c {
         '\u{e00}'..='\u{109f}' // Thai, Lao, Tibetan, Myanmar
         | '\u{1780}'..='\u{17ff}' // Khmer
+        | '\u{1950}'..='\u{19df}' | '\u{1a20}'..='\u{1aaf}' // Tai Le, New Tai Lue, Tai Tham
+        | '\u{1b00}'..='\u{1b7f}' | '\u{a980}'..='\u{a9df}' // Balinese, Javanese
+        | '\u{a9e0}'..='\u{a9ff}' | '\u{aa60}'..='\u{aadf}' // more Myanmar, Tai Viet
         | '\u{2e80}'..='\u{312f}' // radicals, kana, Bopomofo
         | '\u{31a0}'..='\u{9fff}' // more kana, Han
         | '\u{f900}'..='\u{faff}'
@@ -125,7 +132,7 @@ pub(super) fn stroke_base(c: char) -> Option<char> {
 }
 
 /// Letters that are but another way to write a letter of the same script: small capitals and IPA forms, boxed
-/// letters, flags spelling words, Greek final sigma, the Arabic and Persian forms of one letter.
+/// letters, regional indicators that are no flag, Greek final sigma, the Arabic and Persian forms of one letter.
 pub(super) fn same_letter(c: char) -> char {
     match c {
         'ᴀ' | 'ɑ' | 'ɐ' => 'a',
@@ -212,12 +219,42 @@ pub(super) fn invisible(c: char) -> bool {
 }
 
 /// Combining marks that decorate: accents, enclosures, Hebrew points, Arabic vowels, nuktas. All others (the vowel
-/// signs of India, Thai tones) are letters like any other.
+/// signs of India, Thai tones) are letters like any other where [`shares_script`] holds.
 pub(super) fn decorates(mark: char) -> bool {
     matches!(mark,
         '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5c7}' | '\u{610}'..='\u{61a}'
         | '\u{64b}'..='\u{65f}' | '\u{670}' | '\u{6d6}'..='\u{6ed}' | '\u{93c}' | '\u{9bc}' | '\u{a3c}' | '\u{abc}'
-        | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}')
+        | '\u{8ca}'..='\u{8e1}' | '\u{8e3}'..='\u{8ff}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}'
+        | '\u{20d0}'..='\u{20ff}' | '\u{2de0}'..='\u{2dff}' | '\u{302a}'..='\u{302f}' | '\u{a66f}'..='\u{a67d}'
+        | '\u{a69e}' | '\u{a69f}' | '\u{fe20}'..='\u{fe2f}')
+}
+
+/// Whether a combining mark is of the letter's script, and so may be part of a word with it. A Thai tone on a Latin
+/// letter is decoration.
+pub(super) fn shares_script(letter: char, mark: char) -> bool {
+    mark.script_extension().contains_script(letter.script())
+}
+
+/// Whether a flag may begin with this.
+pub(super) fn begins_flag(c: char) -> bool {
+    is_indicator(c) || c == BLACK_FLAG
+}
+
+/// Bytes of what may be a flag at the text's beginning: two regional indicators if there are two, or a black flag with
+/// the invisible tags that name a region (`gbeng`).
+pub(super) fn flag_length(text: &str) -> usize {
+    let mut chars = text.chars();
+    let Some(first) = chars.next() else { return 0 };
+    let rest: usize = if first == BLACK_FLAG {
+        chars.take_while(|c| matches!(c, '\u{e0020}'..='\u{e007f}')).map(char::len_utf8).sum()
+    } else {
+        chars.take(1).filter(|&c| is_indicator(c)).map(char::len_utf8).sum()
+    };
+    first.len_utf8() + rest
+}
+
+fn is_indicator(c: char) -> bool {
+    matches!(c, '\u{1f1e6}'..='\u{1f1ff}')
 }
 
 /// Pictographs: each is a word of its own.

@@ -3,18 +3,23 @@
 //! A text is folded once to atoms (`fold`), cut into words in at most five ways (`reading`, `words`), and each
 //! reading that is worth it goes through one automaton over all lists (`pattern`), whose finds are compared with the
 //! listed words (`candidate`). Every step is linear in the text's length, whatever the text; per match the work is
-//! bounded by the longest listed word. Texts in ASCII are first looked at as they are (`ascii`): words that begin like
+//! bounded by the longest listed word. What is found counts where it is whole `clusters`, and stars (`mask`) never go
+//! into `links`. Texts in ASCII are first looked at as they are (`ascii`): words that begin like
 //! no listed one (`openings`) are passed over, and hardly a text is left that has to be folded.
 //!
-//! What it sees through: case, compatibility forms, accents that are not the list's own, look-alikes of other
-//! alphabets, digits and symbols for letters, repeated letters, words spelled out with separators, punctuation inside
-//! words, invisible characters. What it leaves alone: words that only contain a listed one, numbers, and words
-//! of a real alphabet that happen to look like a listed word of another.
+//! What it sees through: case, compatibility forms, accents that are not the list's own, accents left off in longer
+//! words, look-alikes of other alphabets, digits and symbols for letters, repeated letters, words spelled out with
+//! separators, punctuation inside words, invisible characters. What it leaves alone: words that only contain a listed
+//! one, words with another accent, flags, numbers, and words of a real alphabet that happen to look like a listed word
+//! of another.
 
 mod ascii;
 mod candidate;
+mod clusters;
 mod fold;
+mod links;
 mod lookalike;
+mod mask;
 mod openings;
 mod pattern;
 mod reading;
@@ -24,13 +29,14 @@ pub use natter_schemas::policy::{Action, WordList};
 use thiserror::Error;
 
 use ascii::Ascii;
-use fold::{Atom, Folded, Kind, fold};
+use clusters::Clusters;
+use fold::{Folded, fold};
 use pattern::{Compiler, Hit, Hits, Patterns, Unusable, WORD_ATOMS_MAX};
 use reading::{Hints, Reading, Screen, Sink, Style, Text};
 
-/// What replaces each letter of a masked word.
+/// What replaces each character (grapheme cluster) of a masked word.
 pub const MASK: char = '*';
-/// How often a text is masked again because masking let other words meet; then all of it is masked.
+/// How often a text is masked again because masking let other words meet; then all of it but its links is masked.
 const MASK_ROUNDS: usize = 4;
 
 /// Compiled word lists. Compile once, share, check from any thread.
@@ -62,14 +68,14 @@ pub enum FilterError {
 pub enum Verdict {
     /// No listed word.
     Clean,
-    /// It passes as it is.
+    /// It passes as it is: words of lists that flag, or words of lists that mask in nothing but links.
     Flagged {
         /// Lists hit.
         lists: Vec<String>,
     },
     /// It passes with the words of mask lists replaced.
     Masked {
-        /// What to show, no longer than the original in scalars, and itself without a word to mask.
+        /// What to show, no longer than the original in scalars, and itself without a word to mask. Links are left.
         text: String,
         /// Lists hit.
         lists: Vec<String>,
@@ -124,7 +130,10 @@ impl Filter {
         let lists = self.names(&found.hits);
         match action {
             Action::Reject => Verdict::Rejected { lists },
-            Action::Mask => Verdict::Masked { text: self.mask(text, folded, found), lists },
+            Action::Mask => match self.mask(text, folded, found) {
+                Some(text) => Verdict::Masked { text, lists },
+                None => Verdict::Flagged { lists },
+            },
             Action::Flag => Verdict::Flagged { lists },
         }
     }
@@ -138,6 +147,12 @@ impl Filter {
         }
         let folded = fold(text);
         for_each_style(|style| self.look(&folded, style, &mut found));
+        // In ASCII each letter is a cluster.
+        if !found.hits.is_empty() && !text.is_ascii() {
+            let clusters = Clusters::of(text);
+            found.work += text.len();
+            found.hits.retain(|hit| clusters.are_whole(&folded.atoms, hit));
+        }
         (folded, found)
     }
 
@@ -181,19 +196,27 @@ impl Filter {
         self.lists.iter().zip(hit).filter(|(_, hit)| *hit).map(|((name, _), _)| name.clone()).collect()
     }
 
-    /// The text with the words of mask lists replaced. What is left may read differently without them, so it is
-    /// searched again.
-    fn mask(&self, text: &str, mut folded: Folded, mut found: Hits) -> String {
-        let mut text = text.to_owned();
-        for _ in 0..MASK_ROUNDS {
+    /// The text with the words of mask lists replaced; `None` if all of them are in links. What is left may read
+    /// differently without them, so it is searched again.
+    fn mask(&self, original: &str, mut folded: Folded, mut found: Hits) -> Option<String> {
+        let mut text = None;
+        for round in 0..=MASK_ROUNDS {
+            let current = text.as_deref().unwrap_or(original);
+            let atoms = &folded.atoms;
             found.hits.retain(|hit| self.lists[hit.list].1 == Action::Mask);
-            if found.hits.is_empty() {
-                return text;
+            let mut wanted = mask::covered(atoms.len(), found.hits.iter());
+            if round == MASK_ROUNDS && wanted.contains(&true) {
+                wanted.fill(true);
             }
-            text = replace(&text, &folded.atoms, &covered(folded.atoms.len(), &found.hits));
-            (folded, found) = self.scan(&text);
+            let covered = mask::rewritable(current, atoms, &found.hits, wanted);
+            if !atoms.iter().zip(&covered).any(|(atom, &covered)| covered && mask::is_starred(atom)) {
+                break;
+            }
+            let masked = mask::replace(current, atoms, &covered);
+            (folded, found) = self.scan(&masked);
+            text = Some(masked);
         }
-        replace(&text, &folded.atoms, &vec![true; folded.atoms.len()])
+        text
     }
 }
 
@@ -236,45 +259,6 @@ fn strength(action: Action) -> u8 {
         Action::Mask => 1,
         Action::Reject => 2,
     }
-}
-
-/// Which atoms are in a hit, in time linear in both.
-fn covered(atoms: usize, hits: &[Hit]) -> Vec<bool> {
-    let mut opened = vec![0_i32; atoms + 1];
-    for hit in hits {
-        opened[hit.first] += 1;
-        opened[hit.last + 1] -= 1;
-    }
-    let mut depth = 0;
-    let inside = opened[..atoms].iter().map(|step| {
-        depth += step;
-        depth > 0
-    });
-    inside.collect()
-}
-
-/// Writes a star for each covered letter, digit or symbol (with its marks), keeps separators, drops the invisible
-/// between covered atoms, and copies all else byte for byte.
-fn replace(text: &str, atoms: &[Atom], covered: &[bool]) -> String {
-    let mut out = String::with_capacity(text.len());
-    let (mut copied, mut after_covered) = (0, false);
-    for (atom, &covered) in atoms.iter().zip(covered) {
-        let (start, end) = (atom.start, atom.end);
-        // Several atoms of one scalar (`ß`) get one star.
-        if covered && start >= copied {
-            if !after_covered {
-                out.push_str(&text[copied..start]);
-            }
-            match atom.kind {
-                Kind::Space | Kind::Joiner | Kind::Stop => out.push_str(&text[start..end]),
-                Kind::Letter(_) | Kind::Digit | Kind::Strong | Kind::Weak | Kind::Pictograph => out.push(MASK),
-            }
-            copied = end;
-        }
-        after_covered = covered;
-    }
-    out.push_str(&text[copied..]);
-    out
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use aho_corasick::automaton::OverlappingState;
 use aho_corasick::{AhoCorasick, Anchored, BuildError, Input, MatchKind, StartKind};
 
 use super::candidate::{Candidate, ListedUnit, SHORT_LETTERS, Spelling, solid};
+use super::clusters::Clusters;
 use super::fold::{Atom, Folded, Kind, fold};
 use super::lookalike::Writing;
 use super::openings::Openings;
-use super::reading::{BOUNDARY, EDGE, I_OR_L, Reading, STEP, Screen, Style, Unit};
+use super::reading::{BOUNDARY, EDGE, I_OR_L, Reading, STEP, Screen, Style};
 use super::words::words;
 
 /// Most atoms in a listed word or phrase. It bounds the work per match.
@@ -53,6 +54,10 @@ pub(super) struct Hit {
     /// Indices of the first and the last atom.
     pub first: usize,
     pub last: usize,
+    /// Found where digits and symbols are letters.
+    pub leet: bool,
+    /// Must be one cluster.
+    pub picture: bool,
 }
 
 /// What a search found, and what it cost.
@@ -68,6 +73,8 @@ pub(super) struct Hits {
 pub(super) struct Compiler {
     patterns: BTreeMap<Vec<u8>, Vec<Candidate>>,
     spellings: Vec<Spelling>,
+    /// Of the word being added: see [`Candidate`].
+    picture: bool,
 }
 
 /// Why a word is no pattern.
@@ -97,6 +104,9 @@ impl Compiler {
         if let Some(spelling) = self.spellings.last_mut() {
             spelling.learn(&atoms);
         }
+        self.picture = atoms.iter().all(|a| a.kind == Kind::Pictograph)
+            && Clusters::of(word).around(&atoms[0]).1 >= atoms[atoms.len() - 1].end
+            && atoms.len() > 1;
         let letters_only: Vec<Atom> =
             atoms.iter().filter(|a| a.kind.is_real() || a.kind == Kind::Digit).copied().collect();
         self.add_words(&atoms);
@@ -150,18 +160,12 @@ impl Compiler {
 
     fn insert(&mut self, key: Vec<u8>, reading: &Reading, exact: Option<Vec<char>>) {
         let Some(list) = self.spellings.len().checked_sub(1) else { return };
-        let listed = |unit: &Unit| ListedUnit {
-            letter: unit.letter,
-            count: unit.count,
-            script: unit.script,
-            marked: unit.marked,
-            digits: unit.digits,
-        };
         let candidate = Candidate {
             list,
-            units: reading.units.iter().map(listed).collect(),
+            units: reading.units.iter().map(ListedUnit::from).collect(),
             letters: letters(reading),
             exact,
+            picture: self.picture,
             begins_anywhere: key.first().is_some_and(|&byte| byte > b' '),
             ends_anywhere: key.last().is_some_and(|&byte| byte > b' '),
         };
@@ -278,7 +282,8 @@ impl Patterns {
                 found.work += units.len();
                 if candidate.is(units, &self.spellings[candidate.list], reading.style, text) {
                     let (first, last) = (units[0].first, units[units.len() - 1].last);
-                    found.hits.push(Hit { list: candidate.list, first, last });
+                    let leet = reading.style != Style::Plain;
+                    found.hits.push(Hit { list: candidate.list, first, last, leet, picture: candidate.picture });
                 }
             }
         }

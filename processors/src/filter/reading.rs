@@ -72,7 +72,10 @@ pub(super) struct Unit {
     pub last: usize,
     /// Scripts of its letters; 0 if it stands for a letter without being one.
     pub script: u8,
+    /// Of the first letter: see [`Atom`].
     pub marked: bool,
+    pub rest: u64,
+    pub dotless: bool,
     /// How many are letters or pictographs, and how many are digits; the rest are symbols.
     pub real: u32,
     pub digits: u32,
@@ -201,6 +204,8 @@ impl Sink for Reading<'_> {
                 last: at,
                 script: 0,
                 marked: atom.marked && same,
+                rest: if same { atom.rest } else { 0 },
+                dotless: atom.dotless && same,
                 real: 0,
                 digits: 0,
                 end: self.screen.bytes.len(),

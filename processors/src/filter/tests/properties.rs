@@ -1,8 +1,13 @@
 //! What holds of any text.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 use super::*;
+use crate::filter::lookalike::Writing;
 
 /// Ways to write a letter that keep its reading. `shape` selects one.
 fn disguise(letter: char, shape: u8) -> String {
@@ -41,22 +46,187 @@ fn leet_of(letter: char) -> Option<&'static str> {
 
 fn arbitrary_text() -> impl Strategy<Value = String> {
     let tricky = prop::sample::select(vec![
-        "heck", "h", "e", "c", "k", "darn", "a", "s", "1", "4", "3", "!", "|", "$", "@", ".", "-", "*", "**", " ",
-        "  ", "\n", "笨", "蛋", "バ", "ハ", "\u{3099}", "바", "보", "ㅂ", "ㅗ", "\u{301}", "\u{308}", "\u{200b}", "ß",
-        "ﬁ", "ﷺ", "Η", "е", "д", "I", "l", "🦆", "🏿", "'", ",", "İ", "½", "Ⅳ", "\u{11a8}", "\u{93c}", "क",
+        "heck",
+        "h",
+        "e",
+        "c",
+        "k",
+        "darn",
+        "a",
+        "s",
+        "1",
+        "4",
+        "3",
+        "!",
+        "|",
+        "$",
+        "@",
+        ".",
+        "-",
+        "*",
+        "**",
+        " ",
+        "  ",
+        "\n",
+        "笨",
+        "蛋",
+        "バ",
+        "ハ",
+        "\u{3099}",
+        "바",
+        "보",
+        "ㅂ",
+        "ㅗ",
+        "\u{301}",
+        "\u{308}",
+        "\u{200b}",
+        "ß",
+        "ﬁ",
+        "ﷺ",
+        "Η",
+        "е",
+        "д",
+        "I",
+        "l",
+        "🦆",
+        "🏿",
+        "'",
+        ",",
+        "İ",
+        "½",
+        "Ⅳ",
+        "\u{11a8}",
+        "\u{93c}",
+        "क",
+        "â",
+        "ậ",
+        "\u{323}",
+        "\u{302}",
+        "\u{327}",
+        "\u{307}",
+        "\u{338}",
+        "ı",
+        "กู",
+        "้",
+        "ู",
+        "\u{102c}",
+        "ម",
+        "្",
+        "🇦",
+        "🇹",
+        "🇼",
+        "\u{200d}",
+        "🦺",
+        "\u{fe0f}",
+        "\u{600}",
+        "\u{34f}",
+        "http://",
+        "https://x.org/",
+        "x.com",
+        "ann@",
+        "www.",
+        "/",
+        "(",
+        ")",
+        "<",
+        "\u{37e}",
+        "\u{212a}",
+        "\u{1f4}",
+        "，",
     ]);
     prop_oneof![any::<String>(), prop::collection::vec(tricky, 0..40).prop_map(|parts| parts.concat())]
+}
+
+const WORDS: &[&str] = &[
+    "heck", "darn", "a s s", "笨", "笨蛋", "バカ", "바보", "ss", "fi", "🦆", "h e", "กู", "ម", "hậck", "ı", "🇹🇼",
+    "x com",
+];
+
+/// Whether `masked` is `text` with some clusters starred, and some that show nothing themselves dropped.
+fn is_text_with_clusters_starred(text: &str, masked: &str) -> bool {
+    let borders = Clusters::of(text).borders;
+    // Bytes of `masked` that the clusters so far may have become.
+    let mut reached = BTreeSet::from([0]);
+    for pair in borders.windows(2) {
+        let cluster = &text[pair[0]..pair[1]];
+        // A mark or a Korean letter beyond a border may be of the atom before it.
+        let is_korean = |c: char| c.nfkd().any(|part| lookalike::writing_of(part) == Writing::Jamo);
+        let joins = |c: char| is_combining_mark(c) || lookalike::invisible(c) || is_korean(c);
+        let drops = cluster.chars().all(joins) || fold(cluster).atoms.is_empty();
+        let reach = |&at: &usize| {
+            let rest = &masked[at..];
+            let copied = rest.starts_with(cluster).then_some(at + cluster.len());
+            let starred = rest.starts_with(MASK).then_some(at + MASK.len_utf8());
+            [copied, starred, drops.then_some(at)].into_iter().flatten()
+        };
+        reached = reached.iter().flat_map(reach).collect();
+    }
+    reached.contains(&masked.len())
+}
+
+/// A verdict without the differences that canonically equal texts have.
+fn composed(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Masked { text, lists } => Verdict::Masked { text: text.nfc().collect(), lists },
+        other => other,
+    }
 }
 
 proptest! {
     #[test]
     fn masking_is_final_and_never_longer(text in arbitrary_text()) {
-        let filter = filter(&["heck", "darn", "a s s", "笨", "笨蛋", "バカ", "바보", "ss", "fi", "🦆", "h e"]);
+        let filter = filter(WORDS);
         if let Verdict::Masked { text: masked, .. } = filter.check(&text) {
-            prop_assert_eq!(filter.check(&masked), Verdict::Clean, "{:?}", masked);
+            let again = filter.check(&masked);
+            prop_assert!(matches!(again, Verdict::Clean | Verdict::Flagged { .. }), "{:?}: {:?}", masked, again);
             prop_assert!(masked.chars().count() <= text.chars().count());
             prop_assert!(!masked.is_empty());
         }
+    }
+
+    #[test]
+    fn masks_are_whole_clusters(text in arbitrary_text()) {
+        if let Verdict::Masked { text: masked, .. } = filter(WORDS).check(&text) {
+            prop_assert!(is_text_with_clusters_starred(&text, &masked), "{:?}", masked);
+        }
+    }
+
+    #[test]
+    fn links_outlive_masking(text in arbitrary_text()) {
+        // Without `@`, which may be a letter.
+        let text = text.replace('@', "");
+        if let Verdict::Masked { text: masked, .. } = filter(WORDS).check(&text) {
+            let mut rest = masked.as_str();
+            for link in links::find(&text) {
+                let link = &text[link.start..link.end];
+                let found = rest.find(link);
+                prop_assert!(found.is_some(), "{:?} of {:?} is not in {:?}", link, text, masked);
+                rest = &rest[found.unwrap() + link.len()..];
+            }
+        }
+    }
+
+    #[test]
+    fn canonically_equal_texts_are_judged_equally(text in arbitrary_text()) {
+        let filter = filter(WORDS);
+        let verdict = composed(filter.check(&text));
+        for equal in [text.nfc().collect::<String>(), text.nfd().collect()] {
+            prop_assert_eq!(composed(filter.check(&equal)), verdict.clone(), "{:?}", equal);
+        }
+    }
+
+    #[test]
+    fn canonically_equal_lists_judge_equally(
+        word in "[abmr]{0,2}[aeou][\u{302}\u{323}\u{301}\u{328}\u{336}]{0,3}[nkp]",
+        text in "[abmr]{0,2}[aeou][\u{302}\u{323}\u{301}\u{328}\u{336}]{0,3}[nkp]",
+    ) {
+        let decomposed: String = word.nfd().collect();
+        let composed: String = word.nfc().collect();
+        let verdict = filter(&[&word]).check(&text);
+        prop_assert_eq!(filter(&[&composed]).check(&text), verdict.clone());
+        prop_assert_eq!(filter(&[&decomposed]).check(&text), verdict);
+        // Whatever is listed is found.
+        prop_assert_ne!(filter(&[&word]).check(&decomposed), Verdict::Clean);
     }
 
     #[test]
