@@ -18,6 +18,7 @@ use crate::auth::Identity;
 use crate::frames::write;
 use crate::handle::SessionHandle;
 use crate::load::{Load, OnItsWay};
+use crate::requests::Requests;
 use crate::rooms::Recipient as _;
 use crate::stopped::StoppedPartitions;
 use crate::telemetry::{self, Meters};
@@ -75,17 +76,20 @@ impl Commands {
         Self { publisher, partitions, stopped, meters }
     }
 
-    /// Sends a session's command; the answer goes to its requests `ids`. They are counted as unanswered by the caller
-    /// before.
-    pub fn submit(&self, session: &Arc<SessionHandle>, ids: Vec<String>, command: &Command) {
-        let to = To::Session(Arc::clone(session), ids.clone());
+    /// Sends a session's command; the answer goes to `requests`. They are counted as unanswered by the caller before.
+    pub fn submit(&self, session: &Arc<SessionHandle>, requests: Requests, command: &Command) {
+        let to = To::Session(Arc::clone(session), requests.clone());
         if let Err(error) = self.send(command, to, &session.load) {
-            count_rejected(error.code, ids.len());
-            for id in ids {
-                // Written by the session's own task, which is what submits.
-                session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
-            }
+            // Written by the session's own task, which is what submits.
+            refuse(session, requests, &error);
         }
+    }
+
+    /// Sends what was superseded by a command that was rejected. Gives the session back: a refusal is to be written.
+    pub fn submit_next(&self, next: Next) -> Arc<SessionHandle> {
+        let Next { session, requests, command } = next;
+        self.submit(&session, requests, &command);
+        session
     }
 
     /// Sends a command and waits for its answer.
@@ -114,6 +118,14 @@ impl Commands {
     }
 }
 
+/// Queues a refusal for all of these requests.
+fn refuse(session: &SessionHandle, requests: Requests, error: &ErrorBody) {
+    count_rejected(error.code, requests.count());
+    for id in requests.into_ids() {
+        session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
+    }
+}
+
 /// Counts commands that were refused by the gateway or rejected by an outcome.
 pub fn count_rejected(code: ErrorCode, count: usize) {
     metrics::counter!(telemetry::COMMANDS_REJECTED, "code" => code.name()).increment(count as u64);
@@ -139,62 +151,87 @@ pub struct Waiting {
 #[derive(Debug)]
 enum To {
     /// Requests of a session: more than one where a cursor superseded others.
-    Session(Arc<SessionHandle>, Vec<String>),
+    Session(Arc<SessionHandle>, Requests),
     /// One HTTP request.
     Request(oneshot::Sender<Result<Answer, ErrorBody>>),
 }
 
+/// What is left to do when an outcome was told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The answer is to be written to this session ([`Outbox::queue`](crate::outbox::Outbox::queue)).
+    pub session: Option<Arc<SessionHandle>>,
+    /// The outcome answers only some of the requests; this is to be tried for the others.
+    pub next: Option<Next>,
+}
+
+/// A command that was superseded by one that was rejected.
+#[derive(Debug)]
+pub struct Next {
+    session: Arc<SessionHandle>,
+    requests: Requests,
+    command: Command,
+}
+
 impl Waiting {
-    /// Answers a request, or queues the answer for a session, which is given back where the answer is to be written
-    /// ([`Outbox::queue`](crate::outbox::Outbox::queue)).
-    pub fn told(self, outcome: Outcome) -> Option<Arc<SessionHandle>> {
+    /// Answers a request, or queues the answer for a session.
+    pub fn told(self, outcome: Outcome) -> Told {
         let answer = match outcome {
             Outcome::Outcome(placed) => answer_of(&placed),
             Outcome::Unsent => Err(ErrorBody::new(ErrorCode::Unavailable, "the log is away; nothing was stored")),
             Outcome::Unknown => Err(ErrorBody::of(ErrorCode::OutcomeUnknown)),
         };
         self.meters.answer.record(self.since.elapsed());
-        let count = match &self.to {
-            To::Session(_, ids) => ids.len(),
-            To::Request(_) => 1,
-        };
-        match &answer {
+        let count = |count: usize| match &answer {
             Ok(_) => self.meters.accepted.increment(count as u64),
             Err(error) => count_rejected(error.code, count),
+        };
+        match self.to {
+            To::Session(session, requests) => {
+                let (ids, next) = requests.answered_by(answer.as_ref().err().map(|error| error.code));
+                count(ids.len());
+                let next = next.map(|(requests, command)| Next { session: Arc::clone(&session), requests, command });
+                Told { session: answer_session(session, ids, &answer), next }
+            }
+            To::Request(to) => {
+                count(1);
+                // Who no longer listens has gone away.
+                to.send(answer).ok();
+                Told::default()
+            }
         }
-        self.to.told(answer)
     }
 }
 
 impl Waiter for Waiting {
     fn answer(self, outcome: Outcome) {
-        if let Some(session) = self.told(outcome) {
+        let Told { session, next } = self.told(outcome);
+        if let Some(Next { session, requests, .. }) = next {
+            // Only an outcome leads here, and the partition's task takes those itself.
+            refuse(&session, requests, &ErrorBody::of(ErrorCode::OutcomeUnknown));
+            session.flush();
+        }
+        if let Some(session) = session {
             session.flush();
         }
     }
 }
 
-impl To {
-    fn told(self, answer: Result<Answer, ErrorBody>) -> Option<Arc<SessionHandle>> {
-        match self {
-            Self::Session(session, ids) => {
-                let mut first = false;
-                for id in ids {
-                    let reply = match answer.clone() {
-                        Ok(ok) => Reply::Ok { id, ok },
-                        Err(error) => Reply::Error { id: Some(id), error },
-                    };
-                    first |= session.answered(write::json(&reply));
-                }
-                first.then_some(session)
-            }
-            Self::Request(to) => {
-                // Who no longer listens has gone away.
-                to.send(answer).ok();
-                None
-            }
-        }
+/// Queues the answer; gives the session back where it is to be written.
+fn answer_session(
+    session: Arc<SessionHandle>,
+    ids: Vec<String>,
+    answer: &Result<Answer, ErrorBody>,
+) -> Option<Arc<SessionHandle>> {
+    let mut first = false;
+    for id in ids {
+        let reply = match answer.clone() {
+            Ok(ok) => Reply::Ok { id, ok },
+            Err(error) => Reply::Error { id: Some(id), error },
+        };
+        first |= session.answered(write::json(&reply));
     }
+    first.then_some(session)
 }
 
 fn answer_of(placed: &Placed) -> Result<Answer, ErrorBody> {
