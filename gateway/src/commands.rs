@@ -22,6 +22,7 @@ use crate::evidence::{self, Finder};
 use crate::frames::write;
 use crate::handle::SessionHandle;
 use crate::load::{Load, OnItsWay};
+use crate::requests::Requests;
 use crate::rooms::Recipient as _;
 use crate::stopped::StoppedPartitions;
 use crate::telemetry::{self, Meters};
@@ -73,7 +74,7 @@ pub struct Commands {
 /// A session's command that has not gone yet, and the requests that its outcome answers.
 #[derive(Debug)]
 pub struct Pending {
-    ids: Vec<String>,
+    requests: Requests,
     command: Command,
 }
 
@@ -89,12 +90,11 @@ impl Commands {
         Self { publisher, partitions, finder, stopped, meters }
     }
 
-    /// Sends a session's command; the answer goes to its requests `ids`. They are counted as unanswered by the caller
-    /// before. One for which something has to be looked up goes later, and what is for the same aggregate goes behind it.
-    pub fn submit(&self, session: &Arc<SessionHandle>, ids: Vec<String>, command: Command) {
+    /// Sends a session's command; the answer goes to `requests`. They are counted as unanswered by the caller before. One for which something has to be looked up goes later, and what is for the same aggregate goes behind it.
+    pub fn submit(&self, session: &Arc<SessionHandle>, requests: Requests, command: Command) {
         let waits = evidence::is_needed(&command);
-        let Some(slot) = command.slot() else { return self.send_of(session, Pending { ids, command }) };
-        match session.lanes.enter(slot, waits, Pending { ids, command }) {
+        let Some(slot) = command.slot() else { return self.send_of(session, Pending { requests, command }) };
+        match session.lanes.enter(slot, waits, Pending { requests, command }) {
             Entered::Free(pending) => self.send_of(session, pending),
             Entered::Behind => {}
             Entered::First => {
@@ -111,8 +111,8 @@ impl Commands {
             if waiting.is_empty() {
                 return;
             }
-            let ready = waiting.into_iter().map(|Pending { ids, command }| async {
-                Pending { ids, command: self.finder.attach(partition, command).await }
+            let ready = waiting.into_iter().map(|Pending { requests, command }| async {
+                Pending { requests, command: self.finder.attach(partition, command).await }
             });
             for pending in join_all(ready).await {
                 self.send_of(&session, pending);
@@ -120,11 +120,18 @@ impl Commands {
         }
     }
 
-    fn send_of(&self, session: &Arc<SessionHandle>, Pending { ids, command }: Pending) {
-        let to = To::Session(Arc::clone(session), ids.clone());
+    fn send_of(&self, session: &Arc<SessionHandle>, Pending { requests, command }: Pending) {
+        let to = To::Session(Arc::clone(session), requests.clone());
         if let Err(error) = self.send(command, to, &session.load) {
-            refuse(session, ids, &error);
+            refuse(session, requests, &error);
         }
+    }
+
+    /// Sends what was superseded by a command that was rejected. Gives the session back: a refusal is to be written.
+    pub fn submit_next(&self, next: Next) -> Arc<SessionHandle> {
+        let Next { session, requests, command } = next;
+        self.submit(&session, requests, command);
+        session
     }
 
     /// Sends a command and waits for its answer.
@@ -178,33 +185,33 @@ impl Again {
         let command = commands.finder.attach(partition, command).await;
         waiting.again = None;
         let session = match &waiting.to {
-            To::Session(session, ids) => Some((Arc::clone(session), ids.clone())),
+            To::Session(session, requests) => Some((Arc::clone(session), requests.clone())),
             // Without its waiter the request is told that nobody knows.
             To::Request(_) => None,
         };
         if let Err(overloaded) = commands.publisher.send(partition, &codec::encode(&command), waiting)
-            && let Some((session, ids)) = session
+            && let Some((session, requests)) = session
         {
-            refuse(&session, ids, &refused(overloaded));
+            refuse(&session, requests, &refused(overloaded));
         }
+    }
+}
+
+/// Queues a refusal for all of these requests.
+fn refuse(session: &SessionHandle, requests: Requests, error: &ErrorBody) {
+    count_rejected(error.code, requests.count());
+    let mut first = false;
+    for id in requests.into_ids() {
+        first |= session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
+    }
+    if first {
+        session.flush();
     }
 }
 
 /// Counts commands that were refused by the gateway or rejected by an outcome.
 pub fn count_rejected(code: ErrorCode, count: usize) {
     metrics::counter!(telemetry::COMMANDS_REJECTED, "code" => code.name()).increment(count as u64);
-}
-
-/// Answers a session's requests with a refusal.
-fn refuse(session: &SessionHandle, ids: Vec<String>, error: &ErrorBody) {
-    count_rejected(error.code, ids.len());
-    let mut first = false;
-    for id in ids {
-        first |= session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
-    }
-    if first {
-        session.flush();
-    }
 }
 
 fn refused(overloaded: Overloaded) -> ErrorBody {
@@ -228,21 +235,37 @@ pub struct Waiting {
 #[derive(Debug)]
 enum To {
     /// Requests of a session: more than one where a cursor superseded others.
-    Session(Arc<SessionHandle>, Vec<String>),
+    Session(Arc<SessionHandle>, Requests),
     /// One HTTP request.
     Request(oneshot::Sender<Result<Answer, ErrorBody>>),
 }
 
+/// What is left to do when an outcome was told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The answer is to be written to this session ([`Outbox::queue`](crate::outbox::Outbox::queue)).
+    pub session: Option<Arc<SessionHandle>>,
+    /// The outcome answers only some of the requests; this is to be tried for the others.
+    pub next: Option<Next>,
+}
+
+/// A command that was superseded by one that was rejected.
+#[derive(Debug)]
+pub struct Next {
+    session: Arc<SessionHandle>,
+    requests: Requests,
+    command: Command,
+}
+
 impl Waiting {
-    /// Answers a request, or queues the answer for a session, which is given back where the answer is to be written
-    /// ([`Outbox::queue`](crate::outbox::Outbox::queue)).
-    pub fn told(mut self, outcome: Outcome) -> Option<Arc<SessionHandle>> {
+    /// Answers a request, or queues the answer for a session.
+    pub fn told(mut self, outcome: Outcome) -> Told {
         if let Outcome::Outcome(placed) = &outcome
             && is_stale(&placed.outcome.decision)
             && let Some(again) = self.again.take()
         {
             tokio::spawn(again.send(self));
-            return None;
+            return Told::default();
         }
         let answer = match outcome {
             Outcome::Outcome(placed) => answer_of(&placed),
@@ -250,47 +273,55 @@ impl Waiting {
             Outcome::Unknown => Err(ErrorBody::of(ErrorCode::OutcomeUnknown)),
         };
         self.meters.answer.record(self.since.elapsed());
-        let count = match &self.to {
-            To::Session(_, ids) => ids.len(),
-            To::Request(_) => 1,
-        };
-        match &answer {
+        let count = |count: usize| match &answer {
             Ok(_) => self.meters.accepted.increment(count as u64),
             Err(error) => count_rejected(error.code, count),
+        };
+        match self.to {
+            To::Session(session, requests) => {
+                let (ids, next) = requests.answered_by(answer.as_ref().err().map(|error| error.code));
+                count(ids.len());
+                let next = next.map(|(requests, command)| Next { session: Arc::clone(&session), requests, command });
+                Told { session: answer_session(session, ids, &answer), next }
+            }
+            To::Request(to) => {
+                count(1);
+                // Who no longer listens has gone away.
+                to.send(answer).ok();
+                Told::default()
+            }
         }
-        self.to.told(answer)
     }
 }
 
 impl Waiter for Waiting {
     fn answer(self, outcome: Outcome) {
-        if let Some(session) = self.told(outcome) {
+        let Told { session, next } = self.told(outcome);
+        if let Some(Next { session, requests, .. }) = next {
+            // Only an outcome leads here, and the partition's task takes those itself.
+            refuse(&session, requests, &ErrorBody::of(ErrorCode::OutcomeUnknown));
+        }
+        if let Some(session) = session {
             session.flush();
         }
     }
 }
 
-impl To {
-    fn told(self, answer: Result<Answer, ErrorBody>) -> Option<Arc<SessionHandle>> {
-        match self {
-            Self::Session(session, ids) => {
-                let mut first = false;
-                for id in ids {
-                    let reply = match answer.clone() {
-                        Ok(ok) => Reply::Ok { id, ok },
-                        Err(error) => Reply::Error { id: Some(id), error },
-                    };
-                    first |= session.answered(write::json(&reply));
-                }
-                first.then_some(session)
-            }
-            Self::Request(to) => {
-                // Who no longer listens has gone away.
-                to.send(answer).ok();
-                None
-            }
-        }
+/// Queues the answer; gives the session back where it is to be written.
+fn answer_session(
+    session: Arc<SessionHandle>,
+    ids: Vec<String>,
+    answer: &Result<Answer, ErrorBody>,
+) -> Option<Arc<SessionHandle>> {
+    let mut first = false;
+    for id in ids {
+        let reply = match answer.clone() {
+            Ok(ok) => Reply::Ok { id, ok },
+            Err(error) => Reply::Error { id: Some(id), error },
+        };
+        first |= session.answered(write::json(&reply));
     }
+    first.then_some(session)
 }
 
 fn is_stale(decision: &Decision) -> bool {

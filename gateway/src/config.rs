@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use natter_nats::clock::{SharedClock, SystemClock};
 
-use crate::auth::TenantKeys;
+use crate::auth::{Origin, TenantKeys};
 use crate::stopped::StoppedPartitions;
 
 /// Connections at a time where nothing else is said.
@@ -22,8 +22,8 @@ pub const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 pub struct GatewayConfig {
     /// The keys of the tenants' tokens.
     pub keys: Arc<TenantKeys>,
-    /// Origins (`https://app.example`) of pages that may connect beside the gateway's own, and that HTTP answers (CORS).
-    pub origins: Vec<String>,
+    /// Origins of pages that may connect beside the gateway's own, and that HTTP answers (CORS).
+    pub origins: Vec<Origin>,
     /// Commands of one session; not of a service's.
     pub session_rate: Rate,
     /// Commands of one user over all sessions and HTTP; not of a service's.

@@ -15,14 +15,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use crate::commands::Waiting;
+use crate::commands::{Commands, Told, Waiting};
 use crate::handle::SessionHandle;
 use crate::rooms::{Recipient as _, Rooms};
 use crate::stopped::StoppedPartitions;
-use crate::telemetry::Meters;
+use crate::telemetry::{self, Meters};
 
-/// Requests that wait for one partition's task; sessions that open or close wait their turn, signals are dropped.
+/// Requests that wait for one partition's task; sessions that open or close wait their turn.
 const REQUESTS_MAX: usize = 1024;
+/// Signals are dropped where so many requests wait: they keep no session from being opened.
+const SIGNALS_MAX: usize = REQUESTS_MAX / 2;
 /// Sessions that are written to in one turn, some 0.2 ms: then other tasks get theirs, and answers go before what is left.
 const TURN_SESSIONS: usize = 32;
 
@@ -112,8 +114,10 @@ impl Routing {
     pub fn signal(&self, session: &Arc<SessionHandle>, conversation: ConversationId, signal: Signal) {
         let Ok(count) = u16::try_from(self.partitions.len()) else { return };
         let partition = &self.partitions[usize::from(conversation.slot().partition(count))];
-        // A signal is at most once.
-        partition.try_send(Request::Signal(Arc::clone(session), conversation, signal)).ok();
+        let request = Request::Signal(Arc::clone(session), conversation, signal);
+        if partition.capacity() <= REQUESTS_MAX - SIGNALS_MAX || partition.try_send(request).is_err() {
+            telemetry::count_crowded_signal();
+        }
     }
 }
 
@@ -126,6 +130,8 @@ pub struct Dispatcher {
     pub last: u64,
     /// Where answers are claimed from.
     pub publisher: Publisher<Waiting>,
+    /// Where cursors go that a refused one had superseded.
+    pub commands: Commands,
     /// Where signals of members go.
     pub signals: SignalSender,
     /// Counters.
@@ -144,12 +150,13 @@ impl Dispatcher {
         partition: u16,
         last: u64,
         publisher: Publisher<Waiting>,
+        commands: Commands,
         signals: SignalSender,
         meters: Arc<Meters>,
         stopped: StoppedPartitions,
     ) -> Self {
         let (rooms, ahead) = (Rooms::new(), Vec::new());
-        Self { partition, last, publisher, signals, meters, stopped, is_stopped: false, rooms, ahead }
+        Self { partition, last, publisher, commands, signals, meters, stopped, is_stopped: false, rooms, ahead }
     }
 
     /// Runs until nobody sends requests any more.
@@ -182,10 +189,7 @@ impl Dispatcher {
                     Some(request) => self.request(request),
                     None => break Ok(()),
                 },
-                Some(signals) = signals.next() => {
-                    let delivered: usize = signals.iter().map(|signal| self.rooms.signal(signal)).sum();
-                    self.meters.signals.increment(delivered as u64);
-                }
+                Some(signals) = signals.next() => self.hand_on(&signals),
                 () = yield_now(), if self.rooms.has_turn() => {}
                 () = sleep_until(rests_until.unwrap_or_else(Instant::now)), if rests_until.is_some() => {}
             }
@@ -254,14 +258,25 @@ impl Dispatcher {
             if let Some(event) = placed.event().filter(|_| routed) {
                 delivered += self.rooms.event(&event);
             }
-            if let Some(session) = waiter.and_then(|waiter| waiter.told(Answer::Outcome(placed))) {
-                self.rooms.write_soon(session);
+            if let Some(waiter) = waiter {
+                self.tell(waiter, placed);
             }
         }
         // Fewer outcomes than commands: cannot be, but nobody waits for ever.
         waiting.for_each(|(_, waiter)| waiter.answer(Answer::Unknown));
         self.meters.deliveries.increment(delivered as u64);
         Ok(())
+    }
+
+    fn tell(&mut self, waiter: Waiting, placed: Placed) {
+        let Told { session, next } = waiter.told(Answer::Outcome(placed));
+        if let Some(next) = next {
+            let session = self.commands.submit_next(next);
+            self.rooms.write_soon(session);
+        }
+        if let Some(session) = session {
+            self.rooms.write_soon(session);
+        }
     }
 
     fn request(&mut self, request: Request) {
@@ -278,6 +293,18 @@ impl Dispatcher {
             Request::Close(session) => self.rooms.close(session),
             Request::Signal(session, conversation, signal) => self.signal(&session, conversation, signal),
         }
+    }
+
+    fn hand_on(&mut self, signals: &[PlacedSignal]) {
+        let (mut delivered, mut dropped) = (0, 0);
+        for signal in signals {
+            match self.rooms.signal(signal) {
+                Some(sessions) => delivered += sessions,
+                None => dropped += 1,
+            }
+        }
+        self.meters.signals.increment(delivered as u64);
+        self.meters.signals_behind.increment(dropped);
     }
 
     /// A session that is gone by now is not opened again.

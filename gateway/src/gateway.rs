@@ -24,7 +24,7 @@ use crate::load::Loads;
 use crate::opening::Opener;
 use crate::rate::Rates;
 use crate::session::Moment;
-use crate::telemetry::Meters;
+use crate::telemetry::{self, Meters};
 use crate::users::UserSessions;
 
 /// Conversations of signals that are looked up by their external id at a time; signals beyond it are dropped.
@@ -137,7 +137,9 @@ impl Gateway {
         match conversation {
             Address::Id(conversation) => self.routing.signal(session, conversation, signal),
             Address::External(_) => {
-                let Ok(permit) = Arc::clone(&self.lookups).try_acquire_owned() else { return };
+                let Ok(permit) = Arc::clone(&self.lookups).try_acquire_owned() else {
+                    return telemetry::count_crowded_signal();
+                };
                 let (gateway, session) = (Arc::clone(self), Arc::clone(session));
                 tokio::spawn(async move {
                     let Identity { tenant, user, .. } = session.identity();

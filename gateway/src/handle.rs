@@ -1,5 +1,6 @@
 //! What the other tasks know of a session: whose it is, where its frames go, how much it waits for.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -92,8 +93,12 @@ impl Recipient for SessionHandle {
         self.outbox.queue(frames)
     }
 
-    fn hand(&self, chunk: &Bytes, from: usize) {
-        self.outbox.hand(chunk, from);
+    fn hand(&self, chunk: &Bytes, from: usize, signals: &[Range<usize>]) {
+        if signals.last().is_some_and(|last| last.end > from) {
+            self.outbox.hand_with_signals(chunk, from, signals);
+        } else {
+            self.outbox.hand(chunk, from);
+        }
     }
 
     fn flush(&self) {

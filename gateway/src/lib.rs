@@ -16,6 +16,7 @@ mod load;
 mod opening;
 mod outbox;
 mod rate;
+mod requests;
 mod rooms;
 mod segments;
 mod serve;
@@ -71,15 +72,15 @@ pub async fn run(
 ) -> Result<(), LogError> {
     let meters = Arc::new(Meters::default());
     let publisher = Publisher::<Waiting>::start(&log)?;
-    let starting = start_partitions(&log, &publisher, &meters, &config.stopped);
+    let finder = Finder::start(&reads, log.partitions());
+    let (stopped, counted) = (config.stopped.clone(), Arc::clone(&meters));
+    let commands = Commands::new(publisher.clone(), log.partitions(), finder, stopped, counted);
+    let starting = start_partitions(&log, &publisher, &commands, &meters, &config.stopped);
     let (routing, mut partitions) = tokio::select! {
         started = starting => started?,
         never = serve::refuse_all(&listener) => match never {},
         () = shutdown.cancelled() => return Ok(()),
     };
-    let finder = Finder::start(&reads, log.partitions());
-    let (stopped, counted) = (config.stopped.clone(), Arc::clone(&meters));
-    let commands = Commands::new(publisher.clone(), log.partitions(), finder, stopped, counted);
     let parts = Parts { partitions: log.partitions(), commands, reads, routing, meters, readiness };
     let gateway = Arc::new(Gateway::new(config, parts));
 
@@ -101,6 +102,7 @@ pub async fn run(
 async fn start_partitions(
     log: &Log,
     publisher: &Publisher<Waiting>,
+    commands: &Commands,
     meters: &Arc<Meters>,
     stopped: &StoppedPartitions,
 ) -> Result<(Routing, JoinSet<Result<(), LogError>>), LogError> {
@@ -112,9 +114,9 @@ async fn start_partitions(
         let asked = publisher.clone();
         let hurried: Hurried = Arc::new(move |partition| asked.unanswered(partition) > 0);
         let (feed, signal_feed) = feeds(log, partition, &hurried, &into).await?;
-        let (publisher, signals, meters) = (publisher.clone(), signals.clone(), Arc::clone(meters));
-        let stopped = stopped.clone();
-        let dispatcher = Dispatcher::new(partition, feed.start(), publisher, signals, meters, stopped);
+        let (publisher, commands) = (publisher.clone(), commands.clone());
+        let (signals, meters, stopped) = (signals.clone(), Arc::clone(meters), stopped.clone());
+        let dispatcher = Dispatcher::new(partition, feed.start(), publisher, commands, signals, meters, stopped);
         tasks.spawn(async move {
             let ended = dispatcher.run(live, signal_feed, requests).await;
             // The feed ends with it.

@@ -5,6 +5,7 @@
 //! when the socket takes no more. What waits is bounded in bytes and in age; a session that falls behind is closed as slow.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ struct State<S> {
     open: bool,
     /// Since the socket took no more.
     backlog: Option<Backlog>,
+    /// What ends here, in all that was ever written, is the rest of a signal: it is no backlog.
+    excused: u64,
     /// Set once: a close frame is the last of what waits.
     closing: Option<CloseCode>,
 }
@@ -84,8 +87,8 @@ pub enum Written {
 impl<S: Sink> Outbox<S> {
     /// An outbox that keeps everything until it is opened.
     pub fn new(socket: Arc<S>, meters: Arc<Meters>) -> Self {
-        let state =
-            State { socket: Some(socket), waiting: Segments::default(), open: false, backlog: None, closing: None };
+        let waiting = Segments::default();
+        let state = State { socket: Some(socket), waiting, open: false, backlog: None, excused: 0, closing: None };
         Self { state: Mutex::new(state), wake: Notify::new(), meters }
     }
 
@@ -116,6 +119,42 @@ impl<S: Sink> Outbox<S> {
             socket.try_write(ranges)
         });
         let written = sent.and_then(|()| self.write(state));
+        self.tell(written, guard);
+    }
+
+    /// The same where some of the frames are `signals`. They go to a session that takes them at once: they never wait for one,
+    /// and never make one slow.
+    pub fn hand_with_signals(&self, chunk: &Bytes, from: usize, signals: &[Range<usize>]) {
+        let mut guard = self.lock();
+        let has_events = signals.iter().map(ExactSizeIterator::len).sum::<usize>() < chunk.len() - from;
+        let goes_on = if has_events { self.takes_more(&mut guard) } else { guard.goes_on() };
+        if !goes_on {
+            return;
+        }
+        let state = &mut *guard;
+        let is_behind = !state.open || state.backlog.is_some();
+        // What was queued goes first, and where that stays, no signal does.
+        let takes_all = !is_behind && matches!(self.write(state), Ok(Written::All));
+        let Some(socket) = state.socket.as_ref().filter(|_| takes_all) else {
+            let dropped = state.waiting.push_events(chunk, from, signals);
+            self.meters.signals_slow.increment(dropped as u64);
+            if !is_behind {
+                let written = self.write(state);
+                self.tell(written, guard);
+            }
+            return;
+        };
+        let sent = state.waiting.send_or_drop(chunk, from, signals, |ranges| {
+            self.meters.writes.increment(1);
+            socket.try_write(ranges)
+        });
+        let written = sent.and_then(|dropped| {
+            self.meters.signals_slow.increment(dropped.signals as u64);
+            if dropped.is_rest {
+                state.excused = state.end();
+            }
+            self.write(state)
+        });
         self.tell(written, guard);
     }
 
@@ -198,7 +237,7 @@ impl<S: Sink> Outbox<S> {
         if state.waiting.bytes() > SESSION_QUEUE_BYTES_MAX && state.closing.is_none() {
             self.close_as_slow(state);
         }
-        state.closing.is_none() && state.socket.is_some()
+        state.goes_on()
     }
 
     fn close_as_slow(&self, state: &mut State<S>) {
@@ -220,9 +259,11 @@ impl<S: Sink> Outbox<S> {
             state.backlog = None;
             return Ok(state.closing.map_or(Written::All, Written::Closed));
         }
+        if state.end() <= state.excused {
+            return Ok(Written::Blocked);
+        }
         if state.backlog.is_none_or(|backlog| state.waiting.written_in_all() >= backlog.until) {
-            let until = state.waiting.written_in_all() + state.waiting.bytes() as u64;
-            state.backlog = Some(Backlog { since: Instant::now(), until });
+            state.backlog = Some(Backlog { since: Instant::now(), until: state.end() });
             #[expect(clippy::cast_precision_loss, reason = "a metric, and at most some MiB")]
             self.meters.blocked.record(state.waiting.bytes() as f64);
         }
@@ -250,6 +291,15 @@ impl<S: Sink> Outbox<S> {
 }
 
 impl<S> State<S> {
+    const fn goes_on(&self) -> bool {
+        self.closing.is_none() && self.socket.is_some()
+    }
+
+    /// Where what waits ends, in all that was ever written.
+    const fn end(&self) -> u64 {
+        self.waiting.written_in_all() + self.waiting.bytes() as u64
+    }
+
     fn close(&mut self, code: CloseCode) {
         self.waiting.push(write::close(code));
         self.closing = Some(code);
@@ -415,6 +465,75 @@ mod tests {
         assert_eq!(world.outbox.closing(), None);
         world.outbox.close_if_slow(later);
         assert_eq!((world.outbox.closing(), world.outbox.slow_at()), (Some(CloseCode::Slow), None));
+    }
+
+    const SIGNAL: &[u8] = b"\x81\x06signal";
+
+    impl World {
+        /// Hands on these frames, of which those that are [`SIGNAL`] are signals.
+        fn hand_frames(&self, frames: &[&[u8]]) {
+            let (mut signals, mut end) = (Vec::new(), 0);
+            for frame in frames {
+                end += frame.len();
+                signals.extend((*frame == SIGNAL).then_some(end - frame.len()..end));
+            }
+            self.outbox.hand_with_signals(&Bytes::from(frames.concat()), 0, &signals);
+        }
+    }
+
+    #[test]
+    fn signals_go_out_with_events_in_one_write() {
+        let world = World::opened(usize::MAX);
+        world.outbox.flush();
+        world.hand_frames(&[SIGNAL, EVENT, SIGNAL]);
+        assert_eq!(world.sent(), [OPEN, SIGNAL, EVENT, SIGNAL].concat());
+        assert_eq!((*world.socket.writes.lock().unwrap(), world.woken()), (2, false));
+        assert!(world.outbox.queue(Bytes::from_static(REPLY)));
+        world.hand_frames(&[SIGNAL]);
+        assert_eq!(world.sent()[world.sent().len() - 15..], [REPLY, SIGNAL].concat(), "behind what was queued");
+    }
+
+    #[test]
+    fn signals_do_not_wait_for_a_session_that_is_behind() {
+        let world = World::opened(OPEN.len() + 3);
+        world.outbox.hand(&Bytes::from_static(EVENT), 0);
+        for _ in 0..100_000 {
+            world.hand_frames(&[SIGNAL]);
+        }
+        world.hand_frames(&[SIGNAL, EVENT, SIGNAL]);
+        assert_eq!((world.waiting(), world.outbox.closing()), (4 + EVENT.len(), None));
+        world.set_room(usize::MAX);
+        assert_eq!(world.outbox.write_all().unwrap(), Written::All);
+        assert_eq!(world.sent(), [OPEN, EVENT, EVENT].concat());
+        world.hand_frames(&[SIGNAL]);
+        assert_eq!(world.sent().len(), [OPEN, EVENT, EVENT, SIGNAL].concat().len());
+    }
+
+    #[test]
+    fn a_session_that_is_not_open_waits_for_no_signal() {
+        let world = World::with_room(usize::MAX);
+        world.hand_frames(&[SIGNAL, EVENT, SIGNAL]);
+        world.outbox.open(Bytes::from_static(OPEN));
+        assert_eq!(world.outbox.write_all().unwrap(), Written::All);
+        assert_eq!(world.sent(), [OPEN, EVENT].concat());
+    }
+
+    #[test]
+    fn signals_make_nobody_slow() {
+        let world = World::opened(OPEN.len() + 3);
+        world.outbox.flush();
+        for _ in 0..100_000 {
+            world.hand_frames(&[SIGNAL]);
+        }
+        assert_eq!((world.waiting(), world.outbox.slow_at()), (SIGNAL.len() - 3, None), "the rest of a frame");
+        assert!(world.woken(), "the session's task writes it");
+        assert_eq!(world.outbox.write_all().unwrap(), Written::Blocked);
+        assert_eq!((world.outbox.slow_at(), world.outbox.closing()), (None, None));
+        world.hand_frames(&[SIGNAL, EVENT]);
+        assert!(world.outbox.slow_at().is_some(), "an event waits");
+        world.set_room(usize::MAX);
+        assert_eq!(world.outbox.write_all().unwrap(), Written::All);
+        assert_eq!(world.sent(), [OPEN, SIGNAL, EVENT].concat());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -19,6 +20,15 @@ pub struct Segments {
     written: usize,
     bytes: usize,
     written_in_all: u64,
+}
+
+/// What became of signals that a socket did not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// How many are gone.
+    pub signals: usize,
+    /// The rest of one is all that waits.
+    pub is_rest: bool,
 }
 
 impl Segments {
@@ -85,6 +95,47 @@ impl Segments {
             self.bytes -= count;
         }
         Ok(())
+    }
+
+    /// The same where some of the frames are `signals` and nothing waits: what `send` does not take of them at once is dropped,
+    /// but for the rest of one that it took in part.
+    ///
+    /// # Errors
+    /// What `send` says; nothing is kept then.
+    pub fn send_or_drop(
+        &mut self,
+        chunk: &Bytes,
+        from: usize,
+        signals: &[Range<usize>],
+        send: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<Dropped> {
+        debug_assert!(self.is_empty(), "frames would overtake others");
+        let count = send(&[IoSlice::new(&chunk[from..])]).or_else(would_block)?;
+        self.written_in_all += count as u64;
+        let sent = from + count;
+        if sent == chunk.len() {
+            return Ok(Dropped::default());
+        }
+        let whole = from + frame_end(&chunk[from..], count);
+        if sent < whole {
+            self.push(chunk.slice(from..whole));
+            self.written += count;
+            self.bytes -= count;
+        }
+        let signals_left = self.push_events(chunk, whole, signals);
+        let is_in_signal = signals.iter().any(|signal| signal.start < sent && signal.end == whole);
+        Ok(Dropped { signals: signals_left, is_rest: is_in_signal && self.bytes == whole - sent })
+    }
+
+    /// Appends the frames behind `from` of `chunk` that are not `signals`. Gives how many of these there are.
+    pub fn push_events(&mut self, chunk: &Bytes, from: usize, signals: &[Range<usize>]) -> usize {
+        let (mut at, mut count) = (from, 0);
+        for signal in &signals[signals.partition_point(|signal| signal.start < from)..] {
+            self.push(chunk.slice(at..signal.start));
+            (at, count) = (signal.end, count + 1);
+        }
+        self.push(chunk.slice(at..));
+        count
     }
 
     /// Hands all that waits to `send`, as many ranges as possible at a time, until it takes no more. `true`: nothing is left.
@@ -196,6 +247,54 @@ mod tests {
             let whole = frame_end(&chunk, written);
             assert_eq!(sent, [&chunk[..whole], &write::ping()].concat(), "{written} written");
             assert_eq!(segments.written_in_all(), sent.len() as u64);
+        }
+    }
+
+    /// Frames of an event, two signals, an event and a signal, and which of them are signals.
+    fn with_signals() -> (Vec<Bytes>, Bytes, Vec<Range<usize>>) {
+        let frames: Vec<Bytes> = [3, 200, 5, 300, 7].into_iter().map(frame).collect();
+        let starts: Vec<usize> = (0..=frames.len()).map(|count| frames[..count].iter().map(Bytes::len).sum()).collect();
+        let signals = [1, 2, 4].map(|index: usize| starts[index]..starts[index + 1]).to_vec();
+        (frames.clone(), Bytes::from(frames.concat()), signals)
+    }
+
+    #[test]
+    fn signals_that_are_not_taken_at_once_are_dropped() {
+        let (frames, chunk, signals) = with_signals();
+        for written in 0..=chunk.len() {
+            let (mut segments, mut sent) = (Segments::default(), Vec::new());
+            let dropped = segments.send_or_drop(&chunk, 0, &signals, socket(&mut sent, [written].into_iter())).unwrap();
+            let waiting = segments.bytes();
+            assert!(segments.write(socket(&mut sent, std::iter::repeat(50))).unwrap());
+            let whole = frame_end(&chunk, written);
+            let after = |index: usize| frames[..index].iter().map(Bytes::len).sum::<usize>() >= whole;
+            let events: Vec<Bytes> =
+                [0, 3].into_iter().filter(|index| after(*index)).map(|index| frames[index].clone()).collect();
+            assert_eq!(sent, [&chunk[..whole], &events.concat()].concat(), "{written} written");
+            assert_eq!(
+                dropped.signals,
+                [1, 2, 4].into_iter().filter(|index| after(*index)).count(),
+                "{written} written"
+            );
+            let amid_the_last = frames[..4].iter().map(Bytes::len).sum::<usize>() < written && written < chunk.len();
+            assert_eq!((dropped.is_rest, waiting == 0), (amid_the_last, whole == written && events.is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_behind_gets_events_only() {
+        let (frames, chunk, signals) = with_signals();
+        let mut from = 0;
+        for index in 0..=frames.len() {
+            let (mut segments, mut sent) = (Segments::default(), Vec::new());
+            segments.push(frame(9));
+            let dropped = segments.push_events(&chunk, from, &signals);
+            assert!(segments.write(socket(&mut sent, std::iter::repeat(50))).unwrap());
+            let left = |which: &[usize]| {
+                which.iter().filter(|at| **at >= index).map(|at| frames[*at].clone()).collect::<Vec<_>>()
+            };
+            assert_eq!((sent, dropped), ([frame(9), left(&[0, 3]).concat().into()].concat(), left(&[1, 2, 4]).len()));
+            from += frames.get(index).map_or(0, Bytes::len);
         }
     }
 

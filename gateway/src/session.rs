@@ -11,9 +11,10 @@ use natter_schemas::wire::server::{ErrorBody, Reply};
 
 use crate::auth::Identity;
 use crate::commands;
-use crate::cursors::Cursors;
+use crate::cursors::{Cursors, Due};
 use crate::frames::read::Incoming;
 use crate::frames::write;
+use crate::requests::{Asked, Requests};
 
 /// A session that sent so many malformed frames one after the other is closed.
 const MALFORMED_MAX: u32 = 16;
@@ -57,8 +58,8 @@ pub enum Action {
     Send(Bytes),
     /// Answer a command that never became one.
     Refuse(Option<String>, ErrorBody),
-    /// Send a command on its way; its answer goes to each of these requests.
-    Submit(Vec<String>, Box<Command>),
+    /// Send a command on its way; its answer goes to these requests.
+    Submit(Requests, Box<Command>),
     /// Pass a signal on to the members of a conversation.
     Signal(Address, Signal),
     /// End the session.
@@ -122,8 +123,8 @@ impl Session {
 
     /// Sends what is held back on its way: the session ends.
     pub fn flush(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        while let Some((ids, read)) = self.cursors.take_any() {
-            self.submit(ids, read, now, actions);
+        while let Some(due) = self.cursors.take_any() {
+            self.submit_cursors(due, now, actions);
         }
     }
 
@@ -141,8 +142,8 @@ impl Session {
             self.pinged_ms = now.uptime_ms;
             actions.push(Action::Send(write::ping()));
         }
-        while let Some((ids, read)) = self.cursors.take_due(now.uptime_ms) {
-            self.submit(ids, read, now, actions);
+        while let Some(due) = self.cursors.take_due(now.uptime_ms) {
+            self.submit_cursors(due, now, actions);
         }
     }
 
@@ -193,25 +194,33 @@ impl Session {
             let message = format!("{limit} commands of this session are unanswered");
             return actions.push(Action::Refuse(Some(command.id), ErrorBody::new(ErrorCode::Overloaded, message)));
         }
-        if command.import.is_none() && matches!(command.body, Body::Read { .. }) {
-            if let Some((ids, read)) = self.cursors.read(command, now.uptime_ms) {
-                self.submit(ids, read, now, actions);
-            }
-            return;
+        // One that is sent again is looked up by its own ref.
+        if command.import.is_none() && !command.resend && matches!(command.body, Body::Read { .. }) {
+            let due = self.cursors.read(command, now.uptime_ms);
+            return self.submit_cursors(due, now, actions);
         }
-        if let Body::Leave { conversation } = &command.body
-            && let Some((ids, read)) = self.cursors.take(conversation)
-        {
-            // After the leave it would be refused.
-            self.submit(ids, read, now, actions);
+        if matches!(command.body, Body::Leave { .. }) {
+            // After the leave they would be refused. All of them: one conversation may be called by two names.
+            self.flush(now, actions);
         }
-        self.submit(vec![command.id.clone()], command, now, actions);
+        let id = command.id.clone();
+        match commands::from_client(&self.identity, self.id, command, now.unix_ms) {
+            Ok(command) => actions.push(Action::Submit(id.into(), Box::new(command))),
+            Err(error) => actions.push(Action::Refuse(Some(id), error)),
+        }
     }
 
-    fn submit(&self, ids: Vec<String>, command: ClientCommand, now: Moment, actions: &mut Vec<Action>) {
-        match commands::from_client(&self.identity, self.id, command, now.unix_ms) {
-            Ok(command) => actions.push(Action::Submit(ids, Box::new(command))),
-            Err(error) => actions.extend(ids.into_iter().map(|id| Action::Refuse(Some(id), error.clone()))),
+    fn submit_cursors(&self, due: Due, now: Moment, actions: &mut Vec<Action>) {
+        let mut asked = Vec::with_capacity(due.len());
+        for (seq, command) in due {
+            let id = command.id.clone();
+            match commands::from_client(&self.identity, self.id, command, now.unix_ms) {
+                Ok(command) => asked.push(Asked { id, seq, command }),
+                Err(error) => actions.push(Action::Refuse(Some(id), error)),
+            }
+        }
+        if let Some((requests, command)) = Requests::of_cursors(asked) {
+            actions.push(Action::Submit(requests, Box::new(command)));
         }
     }
 
@@ -289,6 +298,22 @@ mod tests {
         }
     }
 
+    fn ids(requests: &Requests) -> Vec<String> {
+        requests.clone().into_ids().collect()
+    }
+
+    /// What goes for which requests.
+    fn cursors(actions: &[Action]) -> Vec<(Vec<String>, u64)> {
+        let cursor = |action: &Action| match action {
+            Action::Submit(requests, command) => match command.body {
+                Body::Read { seq, .. } => (ids(requests), seq),
+                ref other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        actions.iter().map(cursor).collect()
+    }
+
     const SEND: &str = r#"{"id":"7","cmd":"message.send","conversation":"5","ref":"r1","text":"hi"}"#;
     const TYPING: &str = r#"{"signal":"typing","conversation":"5"}"#;
 
@@ -299,8 +324,8 @@ mod tests {
     #[test]
     fn a_command_is_submitted_with_its_session_and_time() {
         match hear(&mut session(), SEND, 40).as_slice() {
-            [Action::Submit(ids, command)] => {
-                assert_eq!(ids, &["7"]);
+            [Action::Submit(requests, command)] => {
+                assert_eq!(ids(requests), ["7"]);
                 assert_eq!((command.session, command.received_ms), (9, START.unix_ms + 40));
                 assert_eq!((command.tenant.as_str(), command.sender.as_str()), ("demo", "ada"));
                 assert_eq!(command.origin, Origin::Client);
@@ -350,34 +375,75 @@ mod tests {
     }
 
     #[test]
-    fn cursors_go_once_a_second_and_the_later_answers_for_all() {
+    fn cursors_go_once_a_second_and_the_highest_for_all() {
         let mut session = session();
-        assert!(matches!(hear(&mut session, &read(1, 10), 0).as_slice(), [Action::Submit(ids, _)] if ids == &["1"]));
+        assert_eq!(cursors(&hear(&mut session, &read(1, 10), 0)), [(vec!["1".to_owned()], 10)]);
         assert_eq!(hear(&mut session, &read(2, 12), 100), []);
         assert_eq!(hear(&mut session, &read(3, 11), 200), []);
         assert_eq!((session.cursors.held_back(), session.next_tick_ms(after(200))), (2, 800));
         assert_eq!(tick(&mut session, 999), []);
-        match tick(&mut session, 1000).as_slice() {
-            [Action::Submit(ids, command)] => {
-                assert_eq!(ids, &["2", "3"]);
-                assert!(matches!(command.body, Body::Read { seq: 12, .. }));
-            }
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(cursors(&tick(&mut session, 1000)), [(vec!["2".to_owned(), "3".to_owned()], 12)]);
         assert_eq!(session.cursors.held_back(), 0);
     }
 
     #[test]
-    fn a_leave_does_not_overtake_the_cursor() {
+    fn a_cursor_beyond_the_end_leaves_the_lower_one() {
+        let mut session = session();
+        hear(&mut session, &read(1, 1), 0);
+        hear(&mut session, &read(2, 4), 100);
+        hear(&mut session, &read(3, 99), 200);
+        let actions = tick(&mut session, 1000);
+        let [Action::Submit(requests, command)] = actions.as_slice() else { panic!("{actions:?}") };
+        assert!(matches!(command.body, Body::Read { seq: 99, .. }));
+        let (refused, next) = requests.clone().answered_by(Some(ErrorCode::SeqBeyondEnd));
+        let (requests, command) = next.unwrap();
+        assert_eq!((refused, ids(&requests)), (vec!["3".to_owned()], vec!["2".to_owned()]));
+        assert!(matches!(command.body, Body::Read { seq: 4, .. }));
+    }
+
+    #[test]
+    fn a_forbidden_cursor_is_refused_alone() {
+        let mut session = session();
+        hear(&mut session, &read(1, 1), 0);
+        hear(&mut session, &read(2, 4), 100);
+        let as_bob = |id, seq| read(id, seq).replace("\"seq\"", "\"sender\":\"bob\",\"seq\"");
+        assert_eq!(code(&hear(&mut session, &as_bob(3, 5), 200)), (Some("3"), ErrorCode::Forbidden));
+        assert_eq!(cursors(&tick(&mut session, 1000)), [(vec!["2".to_owned()], 4)]);
+    }
+
+    #[test]
+    fn cursors_of_several_users_do_not_meet() {
+        let mut session = session_of(true);
+        let as_user = |user: &str, id, seq| read(id, seq).replace("\"seq\"", &format!("\"sender\":\"{user}\",\"seq\""));
+        assert_eq!(cursors(&hear(&mut session, &as_user("bob", 1, 5), 0)), [(vec!["1".to_owned()], 5)]);
+        let eves = hear(&mut session, &as_user("eve", 2, 3), 100);
+        assert_eq!(cursors(&eves), [(vec!["2".to_owned()], 3)]);
+        assert!(matches!(eves.as_slice(), [Action::Submit(_, command)] if command.sender.as_str() == "eve"));
+    }
+
+    #[test]
+    fn a_cursor_that_is_sent_again_goes_by_itself() {
         let mut session = session();
         hear(&mut session, &read(1, 10), 0);
         hear(&mut session, &read(2, 12), 100);
-        let leave = r#"{"id":"3","cmd":"conversation.leave","conversation":"5","ref":"r"}"#;
-        match hear(&mut session, leave, 200).as_slice() {
-            [Action::Submit(first, _), Action::Submit(second, _)] => {
-                assert_eq!((&first[0][..], &second[0][..]), ("2", "3"));
+        let again = read(3, 11).replace("\"seq\"", "\"ref\":\"r\",\"resend\":true,\"seq\"");
+        assert_eq!(cursors(&hear(&mut session, &again, 200)), [(vec!["3".to_owned()], 11)]);
+        assert_eq!(session.cursors.held_back(), 1);
+    }
+
+    #[test]
+    fn a_leave_does_not_overtake_the_cursor() {
+        for cursor in [read(2, 12), read(2, 12).replace("\"5\"", "\"ext:lobby\"")] {
+            let mut session = session();
+            hear(&mut session, &cursor.replace("\"2\"", "\"1\""), 0);
+            hear(&mut session, &cursor, 100);
+            let leave = r#"{"id":"3","cmd":"conversation.leave","conversation":"5","ref":"r"}"#;
+            match hear(&mut session, leave, 200).as_slice() {
+                [Action::Submit(first, _), Action::Submit(second, _)] => {
+                    assert_eq!((ids(first), ids(second)), (vec!["2".to_owned()], vec!["3".to_owned()]));
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
     }
 

@@ -262,9 +262,9 @@ impl Socket {
                     count_rejected(error.code, 1);
                     self.handle.outbox.queue(refusal(id, error));
                 }
-                Action::Submit(ids, command) => {
-                    self.handle.submitted(ids.len());
-                    self.gateway.commands.submit(&self.handle, ids, *command);
+                Action::Submit(requests, command) => {
+                    self.handle.submitted(requests.count());
+                    self.gateway.commands.submit(&self.handle, requests, *command);
                 }
                 Action::Signal(conversation, signal) => self.gateway.signal(&self.handle, conversation, signal),
                 Action::Close(code) => {

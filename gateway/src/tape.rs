@@ -3,6 +3,8 @@
 //! Frames gather from one time that a session is handed what is new to the next: the longer that takes, the more frames one
 //! write takes.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 /// Reserved when frames gather again: at most as much as the last time, and no more than this.
@@ -19,6 +21,17 @@ pub struct Tape {
     /// What has come since.
     fresh: Vec<u8>,
     reserve: usize,
+    /// Frames that are signals, from the beginning of `chunk` on, those in `fresh` included.
+    signals: Vec<Range<usize>>,
+}
+
+/// Frames for a single session.
+#[derive(Debug)]
+pub struct Piece {
+    /// The frames.
+    pub frames: Bytes,
+    /// Which of them are signals.
+    pub signals: Vec<Range<usize>>,
 }
 
 impl Tape {
@@ -40,6 +53,18 @@ impl Tape {
         write(&mut self.fresh);
     }
 
+    /// The same, of a signal.
+    pub fn append_signal(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let from = self.bytes();
+        self.append(write);
+        self.signals.push(from..self.bytes());
+    }
+
+    /// Frames that are signals in the chunk that is handed on.
+    pub fn signals(&self) -> &[Range<usize>] {
+        &self.signals[..self.signals.partition_point(|signal| signal.end <= self.chunk.len())]
+    }
+
     /// From here on everything that is on the tape is handed on. Copies what it keeps where something has come since the last
     /// time: nothing beside what one write to one session costs.
     pub fn seal(&mut self) {
@@ -57,6 +82,7 @@ impl Tape {
         let before = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX).min(self.chunk.len());
         self.start += before as u64;
         self.chunk = self.chunk.slice(before..);
+        self.signals = within(&self.signals, before..usize::MAX);
     }
 
     /// What is handed on to a session that has everything before `at`: a chunk, where in it, and the offset behind it. `None`:
@@ -68,13 +94,23 @@ impl Tape {
 
     /// What is kept from offset `at` to offset `to`, in at most two pieces. What has come since the last [`Tape::seal`] is
     /// copied: for single sessions only.
-    pub fn between(&self, at: u64, to: u64) -> [Bytes; 2] {
-        let offset = |at: u64| usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
+    pub fn between(&self, at: u64, to: u64) -> [Piece; 2] {
+        let offset = |at: u64| usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX).min(self.bytes());
         let (from, to) = (offset(at), offset(to.max(at)));
-        let within = |offset: usize| offset.min(self.chunk.len());
-        let beyond = |offset: usize| offset.saturating_sub(self.chunk.len()).min(self.fresh.len());
-        [self.chunk.slice(within(from)..within(to)), Bytes::copy_from_slice(&self.fresh[beyond(from)..beyond(to)])]
+        let sealed = self.chunk.len();
+        let beyond = |offset: usize| offset.saturating_sub(sealed);
+        let piece = |frames, range| Piece { frames, signals: within(&self.signals, range) };
+        [
+            piece(self.chunk.slice(from.min(sealed)..to.min(sealed)), from.min(sealed)..to.min(sealed)),
+            piece(Bytes::copy_from_slice(&self.fresh[beyond(from)..beyond(to)]), from.max(sealed)..to.max(sealed)),
+        ]
     }
+}
+
+/// Those of these frames that lie in `range`, from its beginning on.
+fn within(frames: &[Range<usize>], range: Range<usize>) -> Vec<Range<usize>> {
+    let inside = frames.iter().filter(|frame| range.start <= frame.start && frame.end <= range.end);
+    inside.map(|frame| frame.start - range.start..frame.end - range.start).collect()
 }
 
 #[cfg(test)]
@@ -136,8 +172,9 @@ mod tests {
                 prop_assert_eq!(tape.end(), all.len() as u64);
                 for from in usize::try_from(tape.start).unwrap()..=all.len() {
                     let to = from + (all.len() - from) / 2;
-                    prop_assert_eq!(tape.between(from as u64, tape.end()).concat(), &all[from..]);
-                    prop_assert_eq!(tape.between(from as u64, to as u64).concat(), &all[from..to]);
+                    let between = |to: u64| tape.between(from as u64, to).map(|piece| piece.frames).concat();
+                    prop_assert_eq!(between(tape.end()), &all[from..]);
+                    prop_assert_eq!(between(to as u64), &all[from..to]);
                 }
             }
             for session in &mut sessions {

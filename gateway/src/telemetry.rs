@@ -34,6 +34,8 @@ pub const BATCHES: &str = "natter_gateway_live_batches_total";
 pub const BATCHES_SKIPPED: &str = "natter_gateway_live_batches_skipped_total";
 /// Signals handed on for sessions of this gateway.
 pub const SIGNALS: &str = "natter_gateway_signals_total";
+/// Signals dropped because something is behind, by `reason`.
+pub const SIGNALS_DROPPED: &str = "natter_gateway_signals_dropped_total";
 /// 1 while this gateway has stopped the partition, because it cannot read its log on.
 pub const STOPPED: &str = "natter_gateway_partition_stopped";
 /// Time to look up what commands need beyond their partition's facts, a batch of them.
@@ -61,10 +63,16 @@ pub fn describe() {
     describe_counter!(BATCHES, "outcome batches of the live feed");
     describe_counter!(BATCHES_SKIPPED, "outcome batches that concern nobody here and were not decoded");
     describe_counter!(SIGNALS, "signals handed on for sessions of this gateway");
+    describe_counter!(SIGNALS_DROPPED, "signals dropped because something is behind, by reason");
     describe_gauge!(STOPPED, Unit::Count, "1 while this gateway has stopped the partition");
     describe_histogram!(EVIDENCE, Unit::Seconds, "time to look up what commands need beyond their facts");
     describe_counter!(EVIDENCE_MISSING, "commands that went without evidence, by reason");
     describe_counter!(HTTP_REQUESTS, "HTTP requests, by route and status");
+}
+
+/// Counts a signal that found too many others on their way.
+pub fn count_crowded_signal() {
+    metrics::counter!(SIGNALS_DROPPED, "reason" => "queue").increment(1);
 }
 
 /// Handles of the metrics that are touched per command, frame or batch: looked up once.
@@ -96,6 +104,10 @@ pub struct Meters {
     pub skipped: Counter,
     /// [`SIGNALS`]
     pub signals: Counter,
+    /// [`SIGNALS_DROPPED`]: of rooms and partitions that are behind.
+    pub signals_behind: Counter,
+    /// [`SIGNALS_DROPPED`]: of single sessions that are.
+    pub signals_slow: Counter,
 }
 
 impl Default for Meters {
@@ -114,6 +126,8 @@ impl Default for Meters {
             batches: metrics::counter!(BATCHES),
             skipped: metrics::counter!(BATCHES_SKIPPED),
             signals: metrics::counter!(SIGNALS),
+            signals_behind: metrics::counter!(SIGNALS_DROPPED, "reason" => "room"),
+            signals_slow: metrics::counter!(SIGNALS_DROPPED, "reason" => "session"),
         }
     }
 }

@@ -128,15 +128,20 @@ pub fn objects(config: &Config) -> anyhow::Result<Objects> {
     }))
 }
 
-/// The keys of the tenants' tokens.
+/// The keys of the tenants' tokens, and whom these have to be for.
 ///
 /// # Errors
 /// A key is too short.
 pub fn tenant_keys(section: &TenantsSection) -> anyhow::Result<TenantKeys> {
+    let tenant = |name: &String| Tenant::try_from(name.as_str()).context("a tenant's name");
     let mut keys = Vec::with_capacity(section.keys.len());
     for (name, key) in &section.keys {
-        keys.push((Tenant::try_from(name.as_str()).context("a tenant's name")?, key.expose().as_bytes().to_vec()));
+        keys.push((tenant(name)?, key.expose().as_bytes().to_vec()));
+    }
+    let mut audiences = Vec::with_capacity(section.audiences.len());
+    for (name, audience) in &section.audiences {
+        audiences.push((tenant(name)?, audience.clone()));
     }
     let master = section.master.as_ref().map(|master| master.expose().as_bytes().to_vec());
-    Ok(TenantKeys::new(keys, master)?)
+    Ok(TenantKeys::new(keys, master)?.with_audiences(audiences, section.audience.clone()))
 }

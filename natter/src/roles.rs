@@ -55,8 +55,9 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
     };
     let clickhouse = connect::clickhouse(config)?;
     let section = &config.gateway;
+    let origins: Result<Vec<_>, _> = section.origins.iter().map(|origin| origin.parse()).collect();
     let gateway = GatewayConfig {
-        origins: section.origins.clone(),
+        origins: origins.context("gateway.origins")?,
         session_rate: Rate::new(section.commands_per_second, section.commands_burst),
         user_rate: Rate::new(section.commands_per_second.saturating_mul(2), section.commands_burst.saturating_mul(2)),
         read_rate: Rate::new(section.reads_per_second, section.reads_burst),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
-use natter_gateway::auth::{Claims, TenantKeys, mint};
+use anyhow::{Context, ensure};
+use natter_gateway::auth::{Claims, EXP_END, TenantKeys, mint};
 use natter_nats::clock::{Clock, SystemClock};
 use natter_schemas::names::{DisplayName, Tenant, UserId};
 use serde::{Deserialize, Serialize};
@@ -27,17 +27,22 @@ struct Kept {
 }
 
 #[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Configured {
     master: Option<String>,
     keys: BTreeMap<String, String>,
+    audience: Option<String>,
+    audiences: BTreeMap<String, String>,
 }
 
 impl Kept {
     fn in_force(self) -> TenantsSection {
-        let Configured { master, keys } = self.configured;
+        let Configured { master, keys, audience, audiences } = self.configured;
         TenantsSection {
             master: Some(Secret::new(master.unwrap_or(self.master))),
             keys: keys.into_iter().map(|(tenant, key)| (tenant, Secret::new(key))).collect(),
+            audience,
+            audiences,
         }
     }
 }
@@ -55,6 +60,8 @@ pub fn keep(folder: &Folder, section: &TenantsSection) -> anyhow::Result<Tenants
         configured: Configured {
             master: section.master.as_ref().map(exposed),
             keys: section.keys.iter().map(|(tenant, key)| (tenant.clone(), exposed(key))).collect(),
+            audience: section.audience.clone(),
+            audiences: section.audiences.clone(),
         },
     };
     folder.write_json(FILE, &kept)?;
@@ -84,10 +91,10 @@ pub fn read(data: &Path) -> anyhow::Result<TenantsSection> {
     Ok(kept.in_force())
 }
 
-/// A token for `user`, valid from now for `ttl`.
+/// A token for `user`, valid from now for `ttl`, for the audience that the tenant's tokens have to be for.
 ///
 /// # Errors
-/// The tenant has no key.
+/// The tenant has no key, or the token would be valid for too long.
 pub fn token(
     keys: &TenantKeys,
     tenant: &Tenant,
@@ -99,12 +106,16 @@ pub fn token(
     let key =
         keys.key(tenant).with_context(|| format!("tenant {tenant} has no key: set tenants.keys or tenants.master"))?;
     let exp = (SystemClock.now_ms() / 1000).saturating_add(ttl.as_secs());
-    let claims = Claims { sub: user.clone(), tenant: tenant.clone(), name, exp, nbf: None, service };
+    ensure!(exp < EXP_END, "a token cannot be valid beyond the year 2100");
+    let aud = keys.audience(tenant).map(str::to_owned);
+    let claims = Claims { sub: user.clone(), tenant: tenant.clone(), name, exp, nbf: None, aud, service };
     mint(&claims, &key).context("cannot sign the token")
 }
 
 #[cfg(test)]
 mod tests {
+    use natter_gateway::auth::authenticate;
+
     use super::*;
 
     #[tokio::test]
@@ -116,12 +127,33 @@ mod tests {
 
         let master = Some(Secret::new("configured".repeat(4)));
         let keys = BTreeMap::from([("acme".to_owned(), Secret::new("k".repeat(32)))]);
-        keep(&folder, &TenantsSection { master: master.clone(), keys: keys.clone() }).unwrap();
+        let audience = Some("https://chat.example".to_owned());
+        let audiences = BTreeMap::from([("acme".to_owned(), "https://acme.example".to_owned())]);
+        let section = TenantsSection { master, keys, audience, audiences };
+        keep(&folder, &section).unwrap();
         let in_force = read(folder.path()).unwrap();
-        assert!(in_force.master == master && in_force.keys == keys);
+        assert!(in_force.master == section.master && in_force.keys == section.keys);
+        assert_eq!((in_force.audience, in_force.audiences), (section.audience, section.audiences));
 
         keep(&folder, &TenantsSection::default()).unwrap();
         assert!(read(folder.path()).unwrap().master == Some(own));
+    }
+
+    #[test]
+    fn a_token_is_for_whom_the_tenants_tokens_have_to_be() {
+        let (acme, user) = (Tenant::try_from("acme").unwrap(), UserId::try_from("ada").unwrap());
+        let keys = TenantKeys::new([], Some(vec![7; 32])).unwrap().with_audiences([], Some("chat".to_owned()));
+        let ttl = Duration::from_mins(10);
+        let token = token(&keys, &acme, &user, None, ttl, false).unwrap();
+        assert!(authenticate(&token, &keys, SystemClock.now_ms()).is_ok());
+    }
+
+    #[test]
+    fn a_token_that_would_outlive_the_century_is_not_made() {
+        let (acme, user) = (Tenant::try_from("acme").unwrap(), UserId::try_from("ada").unwrap());
+        let keys = TenantKeys::new([], Some(vec![7; 32])).unwrap();
+        let error = token(&keys, &acme, &user, None, Duration::from_secs(4_102_444_800), false).unwrap_err();
+        assert!(error.to_string().contains("2100"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The key that a tenant's tokens are signed with.
+//! The key that a tenant's tokens are signed with, and whom they have to be for.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,6 +14,8 @@ const KEY_BYTES_MIN: usize = 32;
 pub struct TenantKeys {
     explicit: HashMap<Tenant, Vec<u8>>,
     master: Option<Vec<u8>>,
+    audiences: HashMap<Tenant, String>,
+    audience: Option<String>,
 }
 
 /// Why a key was refused.
@@ -40,7 +42,22 @@ impl TenantKeys {
                 return Err(KeyError { whose, actual: key.len() });
             }
         }
-        Ok(Self { explicit, master })
+        Ok(Self { explicit, master, audiences: HashMap::new(), audience: None })
+    }
+
+    /// Tokens of these tenants have to be for these audiences, and those of all others for `audience`, if there is one.
+    #[must_use]
+    pub fn with_audiences(
+        self,
+        audiences: impl IntoIterator<Item = (Tenant, String)>,
+        audience: Option<String>,
+    ) -> Self {
+        Self { audiences: audiences.into_iter().collect(), audience, ..self }
+    }
+
+    /// Whom the tokens of `tenant` have to be for.
+    pub fn audience(&self, tenant: &Tenant) -> Option<&str> {
+        self.audiences.get(tenant).or(self.audience.as_ref()).map(String::as_str)
     }
 
     /// The key of `tenant`: its own, else HMAC-SHA256 of `tenant:` and its name under the master secret. `None`: there
@@ -63,6 +80,8 @@ impl fmt::Debug for TenantKeys {
             .debug_struct("TenantKeys")
             .field("explicit", &tenants)
             .field("master", &self.master.as_ref().map(|_| "…"))
+            .field("audiences", &self.audiences)
+            .field("audience", &self.audience)
             .finish()
     }
 }

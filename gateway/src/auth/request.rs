@@ -3,6 +3,8 @@
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 
+use super::Origin;
+
 /// The subprotocol that the server speaks; browsers offer it beside `bearer.<jwt>`, the only header they may set.
 pub const SUBPROTOCOL: &str = "natter.v1";
 
@@ -26,16 +28,21 @@ fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// Whether a page of this request's `Origin` may connect: its own host's, or one of `allowed` (`https://app.example`).
-/// Programs that are no browsers send none.
-pub fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let Some(origin) = headers.get(ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
+/// Whether a page of this request's `Origin` may connect: its own host's, or one of `allowed`. Programs that are no browsers
+/// send none.
+pub fn origin_allowed(headers: &HeaderMap, allowed: &[Origin]) -> bool {
+    if !headers.contains_key(ORIGIN) {
+        return true;
+    }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let own = origin.split_once("://").is_some_and(|(scheme, authority)| {
-        matches!(scheme, "http" | "https") && host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
-    });
-    own || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    origin_of(headers).is_some_and(|origin| allowed.contains(&origin) || host.is_some_and(|host| origin.is_at(host)))
+}
+
+/// The origin of the page that a request comes from.
+pub fn origin_of(headers: &HeaderMap) -> Option<Origin> {
+    let mut origins = headers.get_all(ORIGIN).into_iter();
+    let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
+    origin.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -68,7 +75,20 @@ mod tests {
         for origin in ["http://evil.example", "null", "http://chat.example", "file://chat.example:8080", ""] {
             assert!(!origin_allowed(&from(origin), &[]), "{origin}");
         }
-        assert!(origin_allowed(&from("https://app.example"), &["https://app.example".to_owned()]));
-        assert!(!origin_allowed(&from("https://app.example.evil"), &["https://app.example".to_owned()]));
+        let allowed = ["https://app.example".parse().unwrap()];
+        assert!(origin_allowed(&from("https://app.example"), &allowed));
+        assert!(origin_allowed(&from("https://app.example:443"), &allowed));
+        assert!(!origin_allowed(&from("https://app.example.evil"), &allowed));
+        let mut twice = from("https://app.example");
+        twice.append(ORIGIN, HeaderValue::from_static("https://evil.example"));
+        assert!(!origin_allowed(&twice, &allowed));
+    }
+
+    #[test]
+    fn default_ports_of_host_and_origin_are_equal() {
+        let at = |origin, host| origin_allowed(&headers(&[(ORIGIN, origin), (HOST, host)]), &[]);
+        assert!(at("https://chat.example", "chat.example:443") && at("https://chat.example:443", "chat.example"));
+        assert!(at("http://chat.example", "chat.example:80") && at("http://chat.example:80", "Chat.Example"));
+        assert!(!at("http://chat.example", "chat.example:443") && !at("https://chat.example", "chat.example:80"));
     }
 }

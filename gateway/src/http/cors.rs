@@ -11,11 +11,13 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use crate::auth::origin_of;
 use crate::gateway::Gateway;
 
 /// Answers preflights of allowed origins, and lets them read what they asked for.
 pub async fn cors(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
-    let allowed = request.headers().get(ORIGIN).filter(|origin| is_allowed(origin, &gateway.config.origins)).cloned();
+    let is_allowed = origin_of(request.headers()).is_some_and(|origin| gateway.config.origins.contains(&origin));
+    let allowed = request.headers().get(ORIGIN).filter(|_| is_allowed).cloned();
     let preflight =
         request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let Some(origin) = allowed else { return next.run(request).await };
@@ -30,8 +32,4 @@ pub async fn cors(State(gateway): State<Arc<Gateway>>, request: Request, next: N
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     }
     response
-}
-
-fn is_allowed(origin: &HeaderValue, allowed: &[String]) -> bool {
-    origin.to_str().is_ok_and(|origin| allowed.iter().any(|one| one.eq_ignore_ascii_case(origin)))
 }

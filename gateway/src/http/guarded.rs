@@ -399,6 +399,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn http_1_0_goes_on_only_where_it_asks_to() {
+        let first = |headers: &str| format!("GET /first HTTP/1.0\r\n{headers}\r\n");
+        let last = "GET /last HTTP/1.0\r\n\r\n";
+        let kept = answers(format!("{}{last}", first("Connection: keep-alive\r\n")).as_bytes()).await;
+        assert_eq!(kept.matches("HTTP/1.0 200").count(), 2, "{kept}");
+        assert!(kept.contains("connection: keep-alive") && kept.ends_with("</last>"), "{kept}");
+        let closed = answers(format!("{}{last}", first("")).as_bytes()).await;
+        assert_eq!(closed.matches("HTTP/1.0 200").count(), 1, "{closed}");
+        assert!(closed.ends_with("</first>"), "{closed}");
+    }
+
+    #[tokio::test]
     async fn what_is_malformed_behind_a_request_is_told_after_its_answer() {
         let answered = answers(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\nHost: x\n\n").await;
         let (first, then) = answered.split_once("</first>").expect("the first is answered");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::HeaderValue;
 use axum::http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
+use axum::http::{HeaderValue, Version};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -33,6 +33,10 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
         return Err(
             ErrorBody::new(ErrorCode::InvalidFrame, "this is a WebSocket: connect with `Upgrade: websocket`").into()
         );
+    }
+    if request.version() < Version::HTTP_11 {
+        // RFC 9110, 7.8: an `Upgrade` in HTTP/1.0 does not count.
+        return Err(ErrorBody::new(ErrorCode::InvalidFrame, "a WebSocket begins with HTTP/1.1 or newer").into());
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Refused::version());

@@ -10,9 +10,10 @@ use natter_schemas::outcome::Accepted;
 use natter_schemas::signal::PlacedSignal;
 use natter_schemas::wire::server::{EventFrame, SignalFrame};
 
-use super::{Phase, Recipient, Rooms};
+use super::{Phase, Recipient, Rooms, SIGNALS_TAPE_BYTES_MAX};
 use crate::commands::NO_REF;
 use crate::frames::write;
+use crate::tape::Tape;
 
 impl<S: Recipient> Rooms<S> {
     /// Hands an event to the sessions that see it and applies what it changes about that. Gives how many they were.
@@ -54,20 +55,26 @@ impl<S: Recipient> Rooms<S> {
         }
     }
 
-    /// Hands a signal to everybody in its conversation but the user that it came from. Gives how many they were.
-    pub fn signal(&mut self, signal: &PlacedSignal) -> usize {
+    /// Hands a signal to everybody in its conversation but the user that it came from. Gives how many they were; `None`: it was
+    /// dropped, because the conversation or the partition is behind.
+    pub fn signal(&mut self, signal: &PlacedSignal) -> Option<usize> {
         let PlacedSignal { tenant, conversation, user, signal } = signal;
+        let tape = self.conversations.get(&conversation.get()).map_or(0, |room| room.tape.bytes());
+        if tape > SIGNALS_TAPE_BYTES_MAX || self.is_full() {
+            return None;
+        }
         let frame = |tape: &mut Vec<u8>| {
             let signal = signal.name().to_owned();
             write::append_json(tape, &SignalFrame { signal, conversation: *conversation, sender: user.clone() });
         };
-        let Delivered { everybody, own } = self.put_on_tape(conversation.get(), tenant, user, frame, || None);
-        everybody - own
+        let append = |tape: &mut Tape| tape.append_signal(frame);
+        let Delivered { everybody, own } = self.put_on_tape(conversation.get(), tenant, user, append, || None);
+        Some(everybody - own)
     }
 
     fn deliver_to_room(&mut self, event: &Event<'_>, conversation: u64) -> usize {
         let command = event.command;
-        let everybodys = |tape: &mut Vec<u8>| write::append_json(tape, &EventFrame::of(event));
+        let everybodys = |tape: &mut Tape| tape.append(|bytes| write::append_json(bytes, &EventFrame::of(event)));
         let senders = || Some(senders_frame(event));
         self.put_on_tape(conversation, &command.tenant, &command.sender, everybodys, senders).everybody
     }
@@ -79,7 +86,7 @@ impl<S: Recipient> Rooms<S> {
         conversation: u64,
         tenant: &Tenant,
         user: &UserId,
-        everybodys: impl FnOnce(&mut Vec<u8>),
+        everybodys: impl FnOnce(&mut Tape),
         own: impl FnOnce() -> Option<Bytes>,
     ) -> Delivered {
         let seats: Vec<usize> = self.entries_of(tenant, user).filter_map(|entry| entry.seat(conversation)).collect();
@@ -90,7 +97,7 @@ impl<S: Recipient> Rooms<S> {
                 self.behind.push_back(conversation);
             }
             let was_full = room.tape.bytes() > TAPE_BYTES_MAX;
-            room.tape.append(everybodys);
+            everybodys(&mut room.tape);
             if !was_full && room.tape.bytes() > TAPE_BYTES_MAX {
                 self.overfull.push(conversation);
             }

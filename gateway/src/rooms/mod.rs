@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::hash_map::{Entry as Place, HashMap};
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,6 +32,9 @@ use self::room::Room;
 /// A user whose conversations change more often than this while a session opens has to try again.
 const OPENING_CHANGES_MAX: usize = 10_000;
 
+/// A tape with more than this takes no signals: they are dropped long before what they do could hold up the log.
+const SIGNALS_TAPE_BYTES_MAX: usize = TAPE_BYTES_MAX / 4;
+
 /// Where events go: a session.
 pub trait Recipient {
     /// Unique among the sessions of this gateway.
@@ -41,8 +45,9 @@ pub trait Recipient {
     fn belongs_to(&self, tenant: &Tenant, user: &UserId) -> bool;
     /// Takes whole frames without writing them. `true`: nothing waited before, so the caller has them written.
     fn queue(&self, frames: Bytes) -> bool;
-    /// Writes the frames behind `from` of `chunk`, after all that waits.
-    fn hand(&self, chunk: &Bytes, from: usize);
+    /// Writes the frames behind `from` of `chunk`, after all that waits. Those of them that are `signals` are dropped where they
+    /// would have to wait.
+    fn hand(&self, chunk: &Bytes, from: usize, signals: &[Range<usize>]);
     /// Writes what waits.
     fn flush(&self);
     /// Ends it.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Recipient;
-use crate::tape::Tape;
+use crate::tape::{Piece, Tape};
 
 /// From the beginning of one pass to that of the next, for each session of a room. A write takes more than half of it.
 const REST_PER_SESSION: Duration = Duration::from_micros(10);
@@ -76,10 +76,16 @@ impl<S: Recipient> Room<S> {
     pub fn queue(&mut self, seat: usize, instead_of: u64, frame: Option<Bytes>) -> Option<Arc<S>> {
         let Seat { at, session } = &mut self.seats[seat];
         let mut first = false;
-        for frames in self.tape.between(*at, instead_of).into_iter().chain(frame) {
-            if !frames.is_empty() {
+        for Piece { frames, signals } in self.tape.between(*at, instead_of) {
+            if !signals.is_empty() {
+                // Queued they could not be dropped any more.
+                session.hand(&frames, 0, &signals);
+            } else if !frames.is_empty() {
                 first |= session.queue(frames);
             }
+        }
+        if let Some(frame) = frame {
+            first |= session.queue(frame);
         }
         *at = self.tape.end();
         first.then(|| Arc::clone(session))
@@ -109,7 +115,7 @@ impl<S: Recipient> Room<S> {
         let rest = self.to_visit.saturating_sub(sessions);
         for Seat { at, session } in self.seats[rest..self.to_visit].iter_mut().rev() {
             if let Some((chunk, from, end)) = self.tape.ready(*at) {
-                session.hand(chunk, from);
+                session.hand(chunk, from, self.tape.signals());
                 *at = end;
             }
         }

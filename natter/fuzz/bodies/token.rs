@@ -7,7 +7,7 @@ use natter_schemas::limits::USER_BYTES_MAX;
 use natter_schemas::names::Tenant;
 use sha2::Sha256;
 
-use crate::auth::{TenantKeys, authenticate};
+use crate::auth::{EXP_END, TenantKeys, authenticate};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -26,9 +26,10 @@ pub fn run(data: &[u8]) {
     let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
     if let Ok(identity) = authenticate(&token, &keys, NOW_MS) {
         assert_eq!(identity.tenant.as_str(), "demo", "the key is that tenant's");
-        assert!(identity.expires_ms > NOW_MS);
+        assert!(identity.expires_ms > NOW_MS && identity.expires_ms < EXP_END * 1000);
         assert!((1..=USER_BYTES_MAX).contains(&identity.user.as_str().len()));
         let header: serde_json::Value = serde_json::from_slice(header).expect("a header");
         assert_eq!(header["alg"], "HS256");
+        assert!(header.get("crit").is_none() && header.get("b64").is_none(), "extensions are not understood");
     }
 }

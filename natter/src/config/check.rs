@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use natter_gateway::auth::Origin;
 use natter_schemas::limits::PARTITIONS_MAX;
 use natter_schemas::names::Tenant;
 
@@ -132,6 +133,11 @@ impl Config {
         for (name, _) in least.into_iter().filter(|(_, is_zero)| *is_zero) {
             problems.push(format!("gateway.{name} is 0, at least 1 is possible"));
         }
+        for origin in &gateway.origins {
+            if let Err(error) = origin.parse::<Origin>() {
+                problems.push(format!("gateway.origins: `{origin}` is no origin such as https://app.example: {error}"));
+            }
+        }
     }
 
     fn check_archive(&self, problems: &mut Vec<String>) {
@@ -145,10 +151,18 @@ impl Config {
     }
 
     fn check_tenants(&self, problems: &mut Vec<String>) {
-        for tenant in self.tenants.keys.keys() {
+        let keys = self.tenants.keys.keys().map(|tenant| ("keys", tenant));
+        let audiences = self.tenants.audiences.keys().map(|tenant| ("audiences", tenant));
+        for (section, tenant) in keys.chain(audiences) {
             if let Err(error) = Tenant::try_from(tenant.as_str()) {
-                problems.push(format!("tenants.keys: `{tenant}` is no tenant's name: it {error}"));
+                problems.push(format!("tenants.{section}: `{tenant}` is no tenant's name: it {error}"));
             }
+        }
+        let audience = self.tenants.audience.iter().map(|audience| ("tenants.audience".to_owned(), audience));
+        let audiences = self.tenants.audiences.iter();
+        let audiences = audiences.map(|(tenant, audience)| (format!("tenants.audiences.{tenant}"), audience));
+        for (name, _) in audience.chain(audiences).filter(|(_, audience)| audience.is_empty()) {
+            problems.push(format!("{name} is empty: leave it out where tokens need not say whom they are for"));
         }
         let master = self.tenants.master.iter().map(|key| ("tenants.master".to_owned(), key));
         let keys = self.tenants.keys.iter().map(|(tenant, key)| (format!("tenants.keys.{tenant}"), key));

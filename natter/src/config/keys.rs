@@ -29,6 +29,8 @@ const KEYS: &[(&str, &str, Type)] = &[
     ("s3", "secret_key", Type::Text),
     ("tenants", "master", Type::Text),
     ("tenants", "keys", Type::Texts),
+    ("tenants", "audience", Type::Text),
+    ("tenants", "audiences", Type::Texts),
     ("gateway", "listen", Type::Text),
     ("gateway", "origins", Type::List),
     ("gateway", "commands_per_second", Type::Number),

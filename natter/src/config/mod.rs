@@ -140,12 +140,16 @@ mod tests {
     fn the_environment_goes_over_the_file() {
         let config = parse(
             "[log]\npartitions = 8",
-            &[("NATTER_LOG_PARTITIONS", "16"), ("NATTER_REDIS_URL", "redis://h"), ("NATTER_GATEWAY_ORIGINS", "a,b")],
+            &[
+                ("NATTER_LOG_PARTITIONS", "16"),
+                ("NATTER_REDIS_URL", "redis://h"),
+                ("NATTER_GATEWAY_ORIGINS", "https://a.example, https://b.example:8443"),
+            ],
         )
         .unwrap();
         assert_eq!(config.log.partitions, 16);
         assert_eq!(config.redis.url.unwrap().expose(), "redis://h");
-        assert_eq!(config.gateway.origins, ["a", "b"]);
+        assert_eq!(config.gateway.origins, ["https://a.example", "https://b.example:8443"]);
     }
 
     #[test]
@@ -163,6 +167,36 @@ mod tests {
         }
         assert!(!error.contains("log.url"), "{error}");
         assert_eq!(config.require(&[Need::Log]), Ok(()));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused_by_name() {
+        let text = "[gateway]\norigins = ['https://a.example/', 'https://b.example/chat', 'file://', '*', 'https://c.example']";
+        let error = parse(text, &[]).unwrap_err().to_string();
+        for part in [
+            "gateway.origins: `https://a.example/` is no origin such as https://app.example: it goes on after the host",
+            "`https://b.example/chat`",
+            "`file://` is no origin such as https://app.example: nothing stands after its scheme",
+            "`*`",
+            "4 problem",
+        ] {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
+    }
+
+    #[test]
+    fn audiences_are_for_all_or_for_one() {
+        let text = "[tenants]\naudience = 'https://chat.example'\naudiences = { acme = 'https://acme.example' }";
+        let tenants = parse(text, &[]).unwrap().tenants;
+        assert_eq!(tenants.audience.as_deref(), Some("https://chat.example"));
+        assert_eq!(tenants.audiences["acme"], "https://acme.example");
+        let error =
+            parse("[tenants]\naudience = ''\naudiences = { Acme = 'x', acme = '' }", &[]).unwrap_err().to_string();
+        for part in
+            ["tenants.audience is empty", "tenants.audiences: `Acme`", "tenants.audiences.acme is empty", "3 problem"]
+        {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
     }
 
     #[test]

@@ -92,6 +92,10 @@ pub struct TenantsSection {
     pub master: Option<Secret>,
     /// Keys of tenants, by name.
     pub keys: BTreeMap<String, Secret>,
+    /// Whom tokens have to be for (`aud`), of every tenant that has no audience of its own.
+    pub audience: Option<String>,
+    /// Audiences of tenants, by name.
+    pub audiences: BTreeMap<String, String>,
 }
 
 /// The gateway role.
@@ -100,7 +104,7 @@ pub struct TenantsSection {
 pub struct GatewaySection {
     /// Where clients connect, `host:port`.
     pub listen: String,
-    /// Origins of pages that may connect beside the gateway's own.
+    /// Origins of pages that may connect beside the gateway's own: scheme, host, and port where it is not the scheme's.
     pub origins: Vec<String>,
     /// Commands a second of one session, in the long run.
     pub commands_per_second: u32,

@@ -120,7 +120,7 @@ fn closing_all_reaches_those_that_open_too() {
 fn signals_reach_the_others() {
     let mut world = World::new();
     let (ada, phone, bob) = (world.member("ada"), world.member("ada"), world.member("bob"));
-    assert_eq!(world.signals("ada"), 1);
+    assert_eq!(world.signals("ada"), Some(1));
     world.write();
     assert_eq!((bob.seen()[0]["signal"].as_str(), ada.seen().len(), phone.seen().len()), (Some("typing"), 0, 0));
 }

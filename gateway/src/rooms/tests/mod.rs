@@ -1,6 +1,7 @@
 //! What the rooms promise, on sessions that only note what they get.
 
 mod membership;
+mod signals;
 mod turns;
 
 use std::sync::Mutex;
@@ -44,8 +45,15 @@ impl Recipient for Fake {
         waiting.push(frames);
         waiting.len() == 1
     }
-    fn hand(&self, chunk: &Bytes, from: usize) {
+    fn hand(&self, chunk: &Bytes, from: usize, signals: &[Range<usize>]) {
         self.flush();
+        let mut start = from;
+        while start < chunk.len() {
+            let end = start + write::frame_end(&chunk[start..], 1);
+            let is_signal = chunk[start..end].windows(8).any(|bytes| bytes == b"\"signal\"");
+            assert_eq!(signals.contains(&(start..end)), is_signal, "which frames are signals");
+            start = end;
+        }
         self.got.lock().unwrap().push(chunk.slice(from..));
     }
     fn flush(&self) {
@@ -170,7 +178,8 @@ impl World {
         delivered
     }
 
-    fn signals(&mut self, user: &str) -> usize {
+    /// `None`: it is dropped.
+    fn signals(&mut self, user: &str) -> Option<usize> {
         let (tenant, user) = (Tenant::trusted("demo"), UserId::trusted(user));
         self.rooms.signal(&PlacedSignal { tenant, conversation: ROOM, user, signal: Signal::Typing })
     }

@@ -167,5 +167,5 @@ pub fn token_of(tenant: &str, user: &str, master: &[u8]) -> String {
 /// What a valid token says.
 pub fn claims(tenant: Tenant, user: &str) -> Claims {
     let exp = SystemClock.now_ms() / 1000 + 600;
-    Claims { sub: UserId::trusted(user), tenant, name: None, exp, nbf: None, service: false }
+    Claims { sub: UserId::trusted(user), tenant, name: None, exp, nbf: None, aud: None, service: false }
 }

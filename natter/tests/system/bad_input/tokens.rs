@@ -55,6 +55,44 @@ pub fn cases() -> Vec<Case> {
         refused("a key of its own in the token's header (`jwk`)", |system| with(system, own_key()), "InvalidSignature"),
         refused("`alg: HS512` with the right key", |system| with(system, hs512()), "InvalidAlgorithm"),
         refused(
+            "`exp` in milliseconds",
+            |system| with(system, saying(r#""exp":4102444800000"#)),
+            "`exp`: 4102444800000 is beyond the year 2100: seconds since 1970 are meant, not milliseconds",
+        ),
+        refused(
+            "`nbf` in milliseconds",
+            |system| with(system, saying(r#""exp":4102444799,"nbf":1700000000000"#)),
+            "`nbf`: 1700000000000 is beyond the year 2100",
+        ),
+        refused(
+            "`exp` as a text",
+            |system| with(system, saying(r#""exp":"4102444799""#)),
+            "`exp`: invalid type: string",
+        ),
+        refused("`exp` below zero", |system| with(system, saying(r#""exp":-1.5"#)), "the token has expired"),
+        refused(
+            "an `exp` that no number can hold: `1e400`",
+            |system| with(system, saying(r#""exp":1e400"#)),
+            "`exp`: number out of range",
+        ),
+        refused("no `exp`", |system| with(system, saying(r#""iat":1700000000"#)), "missing field `exp`"),
+        refused("`exp` twice", |system| with(system, saying(r#""exp":1,"exp":4102444799"#)), "duplicate field `exp`"),
+        refused(
+            "`crit` in the token's header",
+            |system| with(system, with_header(r#"{"alg":"HS256","crit":["exp"],"exp":1}"#, Some(&key(&demo())))),
+            "the token's header has `crit`: no extension of JWS is understood here",
+        ),
+        refused(
+            "`b64` in the token's header",
+            |system| with(system, with_header(r#"{"alg":"HS256","b64":true}"#, Some(&key(&demo())))),
+            "the token's header has `b64`",
+        ),
+        refused(
+            "a token for an audience where none is configured",
+            |system| with(system, saying(r#""exp":4102444799,"aud":"chat""#)),
+            "it has `aud`, and no audience is configured for its tenant",
+        ),
+        refused(
             "a user's id of 129 bytes, signed",
             |system| with(system, minted(|claims| claims.sub = UserId::trusted(&"a".repeat(129)))),
             "at most 128 are allowed",
@@ -65,6 +103,20 @@ pub fn cases() -> Vec<Case> {
             403,
             Forbidden,
             "origin",
+        ),
+        handshake(
+            "a page of the same host at another port",
+            |system| changed(system, "Host: x", "Host: x:443\r\nOrigin: http://x"),
+            403,
+            Forbidden,
+            "origin",
+        ),
+        handshake(
+            "an upgrade in HTTP/1.0",
+            |system| changed(system, "HTTP/1.1", "HTTP/1.0"),
+            400,
+            InvalidFrame,
+            "a WebSocket begins with HTTP/1.1 or newer",
         ),
         handshake(
             "an old version of the protocol",
@@ -153,9 +205,19 @@ fn payload() -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims(demo(), "ada")).expect("json"))
 }
 
+/// A token of ada's with these claims besides, rightly signed.
+fn saying(claims: &str) -> String {
+    let payload = format!(r#"{{"sub":"ada","tenant":"demo",{claims}}}"#);
+    signed(r#"{"alg":"HS256"}"#, &URL_SAFE_NO_PAD.encode(payload), Some(&key(&demo())))
+}
+
 /// Valid claims under this header, signed by HMAC-SHA256 with `key`, or not at all.
 fn with_header(header: &str, key: Option<&[u8]>) -> String {
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), payload());
+    signed(header, &payload(), key)
+}
+
+fn signed(header: &str, payload: &str, key: Option<&[u8]>) -> String {
+    let signed = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(header));
     let signature = key.map(|key| {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
         mac.update(signed.as_bytes());

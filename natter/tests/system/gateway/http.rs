@@ -96,7 +96,7 @@ async fn reads_show_what_was_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_and_the_operators_questions() {
-    let origins = vec!["https://app.example".to_owned()];
+    let origins = vec!["https://app.example".parse().unwrap()];
     let world = World::with(GatewayConfig { origins, ..config() }).await;
     let http = world.anonymous();
     let page = http.get("/").await;

@@ -170,8 +170,10 @@ async fn cursors_are_coalesced_and_seen_by_the_peer() {
     let read = |seq: u64| json!({ "cmd": "conversation.read", "conversation": chat, "seq": seq });
     bob.ok(read(1)).await;
     let ids = [bob.send(read(2)).await, bob.send(read(4)).await, bob.send(read(3)).await];
+    let beyond = bob.send(read(99)).await;
+    assert_eq!(bob.reply(&beyond).await["error"]["code"], "seq_beyond_end");
     for id in ids {
-        assert_eq!(bob.reply(&id).await["ok"]["seq"], 4, "the later outcome answers those that it superseded");
+        assert_eq!(bob.reply(&id).await["ok"]["seq"], 4, "the highest that is accepted answers for the lower ones");
     }
     let mut cursors = Vec::new();
     while cursors.last() != Some(&4) {
@@ -317,6 +319,8 @@ async fn tokens_and_origins_are_checked() {
     assert_eq!(open("x", &[]).await, Some(401));
     assert_eq!(open(&world.token("ada"), &[("origin", "https://evil.example")]).await, Some(403));
     assert_eq!(open(&world.token("ada"), &[("origin", &format!("http://{}", world.address))]).await, None);
+    let own = format!("http://localhost:{}", world.address.port());
+    assert_eq!(open(&world.token("ada"), &[("origin", &own)]).await, Some(403), "another name is another origin");
     let mut brief = Client::open(world.address, &world.token_with("ada", Duration::from_secs(1), false)).await;
     assert_eq!(brief.end().await, Ended::Closed(4500));
 }

@@ -126,7 +126,7 @@ impl World {
         let tenant = Tenant::try_from(TENANT).unwrap();
         let key = self.keys.key(&tenant).unwrap();
         let sub = UserId::try_from(user).unwrap();
-        mint(&Claims { sub, tenant, name: None, exp, nbf: None, service }, &key).unwrap()
+        mint(&Claims { sub, tenant, name: None, exp, nbf: None, aud: None, service }, &key).unwrap()
     }
 
     /// A session of `user`, opened.
