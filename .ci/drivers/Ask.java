@@ -14,7 +14,7 @@ public final class Ask {
         Properties properties = new Properties();
         properties.setProperty("user", args[1]);
         properties.setProperty("password", args[2]);
-        String url = "jdbc:clickhouse:http://" + args[0] + "/natter";
+        String url = "jdbc:clickhouse://" + args[0] + "/natter";
         try (Connection connection = DriverManager.getConnection(url, properties)) {
             statements(connection);
             metadata(connection.getMetaData());
@@ -61,8 +61,9 @@ public final class Ask {
     /** What DBeaver and its like ask. */
     private static void metadata(DatabaseMetaData about) throws Exception {
         say("types", names(about.getTypeInfo(), "TYPE_NAME").contains("String"));
-        say("schemas", names(about.getSchemas(), "TABLE_SCHEM").contains("natter"));
-        say("catalogs", names(about.getCatalogs(), "TABLE_CAT") != null);
+        TreeSet<String> databases = names(about.getSchemas(), "TABLE_SCHEM");
+        databases.addAll(names(about.getCatalogs(), "TABLE_CAT"));
+        say("databases", databases.contains("natter"));
         say("kinds", names(about.getTableTypes(), "TABLE_TYPE").contains("VIEW"));
         say("tables", names(about.getTables(null, "natter", "%", null), "TABLE_NAME"));
         say("columns", names(about.getColumns(null, "natter", "users", "%"), "COLUMN_NAME"));
