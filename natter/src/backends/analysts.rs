@@ -178,7 +178,7 @@ mod tests {
         let made = || foreign("http://history:8123", "chat", &acme, EXAMPLE).unwrap();
         let Foreign { file, endpoint: ClickHouse { url, user, password } } = made();
         assert_eq!((&*url, &*user, password.len()), ("http://history:8123", "analyst-acme", 32));
-        assert!(!file.contains(&password) && file.contains("<chat_archive>"), "{file}");
+        assert!(!file.contains(&password) && file.contains("<query>GRANT SELECT, SHOW ON chat.*</query>"), "{file}");
         assert_ne!(made().endpoint.password, password);
     }
 

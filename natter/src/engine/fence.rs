@@ -84,10 +84,34 @@ pub fn check(
 ) -> Result<String, EngineError> {
     let text = String::from_utf8(canonical(connection, sql)?).map_err(|_| refused("a text that is not UTF-8"))?;
     refuse_text(&text, views)?;
-    let explain = format!("EXPLAIN AST {}", without_format(&text));
-    let tree = connection.query(explain.as_bytes(), "TSVRaw", named)?;
-    refuse_tree(&String::from_utf8_lossy(&tree.bytes), views)?;
+    refuse_tree(&tree(connection, &text, named)?, views)?;
     Ok(text)
+}
+
+/// Whether a text may be about the engine's table of settings.
+pub fn mentions_settings(sql: &[u8]) -> bool {
+    let table = b"settings";
+    sql.windows(table.len()).any(|window| window.eq_ignore_ascii_case(table))
+}
+
+/// Whether a statement reads the engine's settings and has nothing in it that `readonly` would have to refuse: no table function, no setting, and nothing
+/// that the tree does not show.
+///
+/// # Errors
+/// What ClickHouse's parser says.
+pub fn shows_settings(
+    connection: &mut Connection<'_>,
+    sql: &[u8],
+    named: &[(String, String)],
+) -> Result<bool, EngineError> {
+    let text = String::from_utf8(canonical(connection, sql)?).map_err(|_| refused("a text that is not UTF-8"))?;
+    Ok(reads_settings(&tree(connection, &text, named)?))
+}
+
+fn tree(connection: &mut Connection<'_>, canonical: &str, named: &[(String, String)]) -> Result<String, EngineError> {
+    let explain = format!("EXPLAIN AST {}", without_format(canonical));
+    let tree = connection.query(explain.as_bytes(), "TSVRaw", named)?;
+    Ok(String::from_utf8_lossy(&tree.bytes).into_owned())
 }
 
 /// A failure as a tenant's analyst is told of it: how many rows would be read is not said, because others' are among them.
@@ -197,17 +221,15 @@ fn refuse_tree(tree: &str, views: &str) -> Result<(), EngineError> {
     }
     let mut before = "";
     for line in tree.lines().map(str::trim_start) {
-        let (node, name) = line.split_once(' ').unwrap_or((line, ""));
-        let name = ["(alias ", "(children "]
-            .iter()
-            .fold(name, |name, tail| name.split_once(tail).map_or(name, |(name, _)| name));
-        let name = name.trim_end();
+        let (node, name) = node(line);
         let is_harmless = match node {
-            "Set" | "ColumnsApplyTransformer" | "QueryParameter" => false,
+            hidden if HIDING.contains(&hidden) => false,
             "TableIdentifier" => may_name(name, views),
             // A table as the right side of IN.
             "Identifier" => !name.contains('.') || may_begin(name, views),
-            "Function" if before == "TableExpression" => TABLE_FUNCTIONS.contains(&name),
+            "Function" if before == "TableExpression" => {
+                TABLE_FUNCTIONS.iter().any(|known| name.eq_ignore_ascii_case(known))
+            }
             _ => true,
         };
         if !is_harmless {
@@ -216,6 +238,26 @@ fn refuse_tree(tree: &str, views: &str) -> Result<(), EngineError> {
         before = node;
     }
     Ok(())
+}
+
+/// Nodes that change a setting, or hold what the tree does not show.
+const HIDING: [&str; 3] = ["Set", "ColumnsApplyTransformer", "QueryParameter"];
+
+/// The kind and the name of a line of the tree.
+fn node(line: &str) -> (&str, &str) {
+    let (node, name) = line.split_once(' ').unwrap_or((line, ""));
+    let tails = ["(alias ", "(children "];
+    let name = tails.iter().fold(name, |name, tail| name.split_once(tail).map_or(name, |(name, _)| name));
+    (node, name.trim_end())
+}
+
+fn reads_settings(tree: &str) -> bool {
+    let nodes: Vec<_> = tree.lines().map(|line| node(line.trim_start())).collect();
+    let is_function = |two: &[(&str, &str)]| two[0].0 == "TableExpression" && two[1].0 == "Function";
+    tree.starts_with(ROOTS[0])
+        && nodes.contains(&("TableIdentifier", "system.settings"))
+        && !nodes.iter().any(|(node, _)| HIDING.contains(node))
+        && !nodes.windows(2).any(is_function)
 }
 
 /// Whether tables behind the views lie there.
@@ -281,6 +323,21 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_shows_settings_and_does_nothing_else() {
+        let shows = |nodes: &str| reads_settings(&format!("SelectWithUnionQuery (children 1)\n{nodes}"));
+        let settings = " TableExpression (children 1)\n  TableIdentifier system.settings (alias s)\n";
+        assert!(shows(settings));
+        assert!(shows(&format!("{settings} Function like (children 1)\n")));
+        assert!(!shows(" TableExpression (children 1)\n  TableIdentifier system.tables\n"));
+        for more in
+            [" TableExpression (children 1)\n  Function url (children 1)\n", " Set\n", " ColumnsApplyTransformer\n"]
+        {
+            assert!(!shows(&format!("{settings}{more}")), "{more}");
+        }
+        assert!(mentions_settings(b"SELECT * FROM system.`Settings`") && !mentions_settings(b"SELECT 1"));
+    }
+
+    #[test]
     fn trees_may_name_views_and_what_is_harmless() {
         let fine = |node: &str| {
             refuse_tree(
@@ -295,6 +352,7 @@ mod tests {
             "TableIdentifier system.one",
             "Identifier m.seq (alias s)",
             "Function numbers (children 1)",
+            "Function VALUES (children 1)",
         ] {
             assert!(fine(node).is_ok(), "{node}");
         }

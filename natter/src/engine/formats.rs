@@ -11,6 +11,11 @@ pub enum Streaming {
     PartsWithHeader,
 }
 
+/// Whether this is the Native format. ClickHouse takes formats' names in any case, so it is for all that is asked here.
+pub fn is_native(format: &str) -> bool {
+    format.eq_ignore_ascii_case("Native")
+}
+
 /// Formats whose parts were compared with the whole, byte by byte.
 const JOINING: [&str; 16] = [
     "RowBinary",
@@ -33,9 +38,9 @@ const JOINING: [&str; 16] = [
 
 /// How results of `format` are sent.
 pub fn streaming(format: &str) -> Streaming {
-    if format == "RowBinaryWithNamesAndTypes" {
+    if format.eq_ignore_ascii_case("RowBinaryWithNamesAndTypes") {
         Streaming::PartsWithHeader
-    } else if JOINING.contains(&format) {
+    } else if JOINING.iter().any(|joining| format.eq_ignore_ascii_case(joining)) {
         Streaming::Parts
     } else {
         Streaming::Whole
@@ -69,23 +74,24 @@ fn read_leb128(bytes: &[u8], at: &mut usize) -> Option<u64> {
 
 /// The `Content-Type` with which ClickHouse sends this format.
 pub fn content_type(format: &str) -> &'static str {
-    match format {
-        _ if format.starts_with("TabSeparated") || format.starts_with("TSV") => {
+    let format = format.to_ascii_lowercase();
+    match &*format {
+        _ if format.starts_with("tabseparated") || format.starts_with("tsv") => {
             "text/tab-separated-values; charset=UTF-8"
         }
-        _ if format.starts_with("CSV") => "text/csv; charset=UTF-8; header=absent",
-        "JSONEachRow"
-        | "JSONLines"
-        | "NDJSON"
-        | "JSONL"
-        | "JSONStringsEachRow"
-        | "JSONCompactEachRow"
-        | "JSONCompactStringsEachRow" => "application/x-ndjson; charset=UTF-8",
-        _ if format.starts_with("JSON") => "application/json; charset=UTF-8",
-        "XML" => "application/xml; charset=UTF-8",
-        "Markdown" | "MD" => "text/markdown; charset=UTF-8",
-        _ if format.starts_with("RowBinary") => "application/octet-stream",
-        "Native" | "Parquet" | "Arrow" | "ArrowStream" | "ORC" | "Avro" | "MsgPack" | "Protobuf" | "BSONEachRow" => {
+        _ if format.starts_with("csv") => "text/csv; charset=UTF-8; header=absent",
+        "jsoneachrow"
+        | "jsonlines"
+        | "ndjson"
+        | "jsonl"
+        | "jsonstringseachrow"
+        | "jsoncompacteachrow"
+        | "jsoncompactstringseachrow" => "application/x-ndjson; charset=UTF-8",
+        _ if format.starts_with("json") => "application/json; charset=UTF-8",
+        "xml" => "application/xml; charset=UTF-8",
+        "markdown" | "md" => "text/markdown; charset=UTF-8",
+        _ if format.starts_with("rowbinary") => "application/octet-stream",
+        "native" | "parquet" | "arrow" | "arrowstream" | "orc" | "avro" | "msgpack" | "protobuf" | "bsoneachrow" => {
             "application/octet-stream"
         }
         _ => "text/plain; charset=UTF-8",
@@ -112,10 +118,14 @@ mod tests {
     fn formats_are_sent_as_they_can_be() {
         assert_eq!(streaming("RowBinary"), Streaming::Parts);
         assert_eq!(streaming("RowBinaryWithNamesAndTypes"), Streaming::PartsWithHeader);
+        assert_eq!(streaming("jsoneachrow"), Streaming::Parts);
+        assert_eq!(streaming("rowbinarywithnamesandtypes"), Streaming::PartsWithHeader);
+        assert!(is_native("native") && !is_native("RowBinary"));
         assert_eq!(streaming("JSON"), Streaming::Whole);
         assert_eq!(streaming("Parquet"), Streaming::Whole);
         assert_eq!(content_type("JSONEachRow"), "application/x-ndjson; charset=UTF-8");
         assert_eq!(content_type("JSONCompact"), "application/json; charset=UTF-8");
+        assert_eq!(content_type("json"), "application/json; charset=UTF-8");
         assert_eq!(content_type("TSVWithNames"), "text/tab-separated-values; charset=UTF-8");
     }
 }

@@ -19,7 +19,7 @@ use super::select::{self, Query};
 use super::session::Session;
 use super::statement::{self, Insert, Statement};
 use super::workers::Workers;
-use super::{insert, multipart};
+use super::{formats, insert, multipart, native};
 use crate::foreign_pages;
 
 /// The largest statement without the rows of an insert.
@@ -31,9 +31,8 @@ pub struct Service {
     pub workers: Workers,
     pub access: AccessControl,
     pub policies: RowPolicies,
-    /// The engine's version and time zone.
+    /// The engine's version.
     pub version: String,
-    pub timezone: String,
 }
 
 /// The interface's routes.
@@ -56,7 +55,7 @@ async fn answer(
     request: Request,
 ) -> Response {
     let mut frame =
-        Frame { query_id: random_hex::<16>(), version: service.version.clone(), timezone: service.timezone.clone() };
+        Frame { query_id: random_hex::<16>(), version: service.version.clone(), timezone: "UTC".to_owned() };
     let credentials = Credentials::find(request.headers(), &pairs);
     let role = match service.access.authenticate(&credentials) {
         Ok(role) => role,
@@ -69,6 +68,7 @@ async fn answer(
     if let Some(query_id) = &parameters.query_id {
         frame.query_id.clone_from(query_id);
     }
+    parameters.timezone().clone_into(&mut frame.timezone);
     let (head, body) = request.into_parts();
     let mut body = RequestBody::new(body, parameters.decompress);
     let asked = Asked { service: &service, frame: &frame, role, read_only: head.method != Method::POST };
@@ -132,7 +132,7 @@ impl Asked<'_> {
                     .await
                     .map(|progress| self.frame.stored(&progress))
             }
-            Text::Whole { sql, select } => self.query(&parameters, sql, select).await,
+            Text::Whole { sql, select } => self.query(parameters, sql, select).await,
         }
     }
 
@@ -140,12 +140,17 @@ impl Asked<'_> {
         Session::new(parameters, &self.role, &self.service.policies, read_only)
     }
 
-    async fn query(&self, parameters: &Parameters, sql: Bytes, select: bool) -> Result<Response, EngineError> {
+    async fn query(&self, mut parameters: Parameters, sql: Bytes, select: bool) -> Result<Response, EngineError> {
         let named = statement::output_format(&sql);
         let format = named.or_else(|| parameters.default_format.clone()).unwrap_or_else(|| DEFAULT_FORMAT.to_owned());
+        let revision = if formats::is_native(&format) { parameters.revision } else { 0 };
+        native::check(revision)?;
+        if revision > 0 {
+            native::SETTINGS.iter().for_each(|(name, value)| parameters.set(name, value));
+        }
         // Whoever may write does so by inserts; a statement that is none only reads.
-        let session = self.session(parameters, self.read_only || self.role.is_limited())?;
-        let query = Query { sql, format: format.clone(), select, compress: parameters.compress, session };
+        let session = self.session(&parameters, self.read_only || self.role.is_limited())?;
+        let query = Query { sql, format: format.clone(), select, compress: parameters.compress, revision, session };
         let pieces = select::start(&self.service.workers, query).await?;
         self.frame.result(pieces, &format, parameters.compress, parameters.wait_end_of_query).await
     }

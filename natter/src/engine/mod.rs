@@ -25,6 +25,7 @@ mod lexer;
 mod library;
 mod limits;
 mod multipart;
+mod native;
 mod policies;
 mod request;
 mod results;
@@ -53,7 +54,7 @@ use workers::Workers;
 use crate::backends::write_private;
 
 pub use self::archive::{Archive, READS as ARCHIVE_READS};
-pub use self::policies::TABLES as TABLES_OF_TENANTS;
+pub use self::session::DEFAULTS as SESSION_DEFAULTS;
 
 /// How long running requests get at the end. `natter up` has ten seconds for everything.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -104,20 +105,19 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let folder = Folder::claim(&options.data, &policies, &archive)?;
     let (store, config) = (folder.store.clone(), folder.config.clone());
     let started = tokio::task::spawn_blocking(move || start(&library, &store, &config));
-    let (engine, version, timezone) = started.await.context("the engine's start was interrupted")??;
+    let (engine, version) = started.await.context("the engine's start was interrupted")??;
     tracing::info!(%address, %version, data = %options.data.display(), "clickhouse engine ready");
-    let service = Arc::new(Service { workers: Workers::new(engine), access, policies, version, timezone });
+    let service = Arc::new(Service { workers: Workers::new(engine), access, policies, version });
     listen(listener, Arc::clone(&service)).await?;
     close(service).await;
     Ok(())
 }
 
-fn start(library: &Path, store: &Path, config: &Path) -> anyhow::Result<(Engine, String, String)> {
+fn start(library: &Path, store: &Path, config: &Path) -> anyhow::Result<(Engine, String)> {
     let engine = Engine::open(library, store, config)?;
-    let result = engine.connect()?.query(b"SELECT version(), timezone()", "TabSeparated", &[])?;
-    let text = String::from_utf8(result.bytes).context("the engine's version is not UTF-8")?;
-    let (version, timezone) = text.trim_end().split_once('\t').context("the engine does not say its version")?;
-    Ok((engine, version.to_owned(), timezone.to_owned()))
+    let result = engine.connect()?.query(b"SELECT version()", "TabSeparated", &[])?;
+    let version = String::from_utf8(result.bytes).context("the engine's version is not UTF-8")?;
+    Ok((engine, version.trim_end().to_owned()))
 }
 
 /// Serves until a signal, then until all connections have ended or the time for it is over.

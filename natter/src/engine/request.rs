@@ -4,10 +4,9 @@ use super::errors::{EngineError, code};
 
 /// Parameters of ClickHouse's HTTP interface that Natter's front takes and has no use for: sessions (every request is its own), HTTP compression
 /// (answers go over loopback), ids and quotas that the library does not know.
-const WITHOUT_EFFECT: [&str; 16] = [
+const WITHOUT_EFFECT: [&str; 15] = [
     "async_insert",
     "buffer_size",
-    "client_protocol_version",
     "close_session",
     "enable_http_compression",
     "http_zlib_compression_level",
@@ -34,6 +33,8 @@ pub struct Parameters {
     pub compress: bool,
     /// The body comes in compressed blocks.
     pub decompress: bool,
+    /// The revision of the Native format that the client reads (`client_protocol_version`).
+    pub revision: u64,
     /// Nothing is to be sent before the whole result is there.
     pub wait_end_of_query: bool,
     /// Values of `{name:Type}`, without `param_`.
@@ -46,7 +47,7 @@ impl Parameters {
     /// Sorts the pairs of a URL's query.
     ///
     /// # Errors
-    /// A setting whose name cannot be one.
+    /// As [`add`](Self::add).
     pub fn read(pairs: Vec<(String, String)>) -> Result<Self, EngineError> {
         let mut parameters = Self::default();
         for (name, value) in pairs {
@@ -58,7 +59,7 @@ impl Parameters {
     /// Adds one pair; a later one of the same name wins.
     ///
     /// # Errors
-    /// A setting whose name cannot be one.
+    /// A setting whose name cannot be one; a `client_protocol_version` that is no number.
     pub fn add(&mut self, name: String, value: String) -> Result<(), EngineError> {
         let given = |value: String| Some(value).filter(|value| !value.is_empty());
         match name.as_str() {
@@ -68,6 +69,15 @@ impl Parameters {
             "default_format" => self.default_format = given(value),
             "compress" => self.compress = is_on(&value),
             "decompress" => self.decompress = is_on(&value),
+            "client_protocol_version" => {
+                self.revision = value.parse().map_err(|_| {
+                    EngineError::new(
+                        code::INCORRECT_DATA,
+                        "INCORRECT_DATA",
+                        format!("client_protocol_version is no number: '{value}'"),
+                    )
+                })?;
+            }
             "wait_end_of_query" => self.wait_end_of_query = is_on(&value),
             _ if WITHOUT_EFFECT.contains(&name.as_str()) => {}
             _ => match name.strip_prefix("param_") {
@@ -84,7 +94,21 @@ impl Parameters {
         }
         Ok(())
     }
+
+    /// Gives a setting this value, whatever the client gave it.
+    pub fn set(&mut self, name: &str, value: &str) {
+        replace(&mut self.settings, name.to_owned(), value.to_owned());
+    }
+
+    /// The time zone in which times without one of their own are read and written.
+    pub fn timezone(&self) -> &str {
+        let named = self.settings.iter().find(|(name, value)| name == TIMEZONE && !value.is_empty());
+        named.map_or("UTC", |(_, value)| value)
+    }
 }
+
+/// The setting that names a session's time zone.
+pub const TIMEZONE: &str = "session_timezone";
 
 fn replace(pairs: &mut Vec<(String, String)>, name: String, value: String) {
     pairs.retain(|(known, _)| *known != name);

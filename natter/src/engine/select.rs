@@ -13,6 +13,7 @@ use super::fence;
 use super::formats::{self, Streaming};
 use super::library::{Connection, Engine};
 use super::limits;
+use super::native;
 use super::results::{Progress, QueryResult};
 use super::session::Session;
 use super::workers::Workers;
@@ -40,6 +41,8 @@ pub struct Query {
     /// The statement is a select, whose result may come in parts.
     pub select: bool,
     pub compress: bool,
+    /// The revision of the Native format; 0: as the library writes it, in any format.
+    pub revision: u64,
     pub session: Session,
 }
 
@@ -50,7 +53,8 @@ pub struct Query {
 pub async fn start(workers: &Workers, query: Query) -> Result<mpsc::Receiver<Piece>, EngineError> {
     let (pieces, result) = mpsc::channel(PIECES_MAX);
     let most = query.session.role.result_bytes_max().unwrap_or(u64::MAX);
-    let sink = Sink { pieces, runtime: Handle::current(), compress: query.compress, left: Cell::new(most) };
+    let (runtime, left) = (Handle::current(), Cell::new(most));
+    let sink = Sink { pieces, runtime, compress: query.compress, revision: query.revision, left };
     let role = query.session.role.clone();
     let work = move |engine: &Engine| {
         let is_tenants = query.session.role.tenant().is_some();
@@ -70,7 +74,10 @@ pub async fn start(workers: &Workers, query: Query) -> Result<mpsc::Receiver<Pie
 }
 
 fn run(engine: &Engine, mut query: Query, sink: &Sink) -> Result<Progress, EngineError> {
-    let mut connection = query.session.open(engine)?;
+    // What is said of settings depends on what may be changed, so it is looked at first.
+    let mentions_settings = query.session.role.is_limited() && fence::mentions_settings(&query.sql);
+    let mut connection =
+        if mentions_settings { query.session.open_to_changes(engine)? } else { query.session.open(engine)? };
     let analysis = connection.analyse(&query.sql);
     if analysis.statements > 1 {
         return Err(EngineError::new(
@@ -88,6 +95,10 @@ fn run(engine: &Engine, mut query: Query, sink: &Sink) -> Result<Progress, Engin
     }
     if query.session.role.tenant().is_some() {
         query.sql = fence::check(&mut connection, &query.sql, &query.session.named, &query.session.views)?.into();
+    }
+    if mentions_settings {
+        let shows = fence::shows_settings(&mut connection, &query.sql, &query.session.named)?;
+        query.session.hold(&mut connection, shows)?;
     }
     if query.select && formats::streaming(&query.format) != Streaming::Whole {
         match run_in_parts(&mut connection, &query, sink) {
@@ -121,6 +132,7 @@ struct Sink {
     pieces: mpsc::Sender<Piece>,
     runtime: Handle,
     compress: bool,
+    revision: u64,
     /// Bytes that the result may still have. The engine's own limit counts a column that is the same in every row once.
     left: Cell<u64>,
 }
@@ -138,6 +150,7 @@ impl Sink {
             )
         })?;
         self.left.set(left);
+        let bytes = native::revised(bytes, self.revision)?;
         self.send(Piece::Rows(if self.compress { compressed::compress(&bytes).into() } else { bytes.into() }))
     }
 

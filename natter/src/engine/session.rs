@@ -4,13 +4,18 @@ use super::access::Role;
 use super::errors::{EngineError, code};
 use super::library::{Connection, Engine};
 use super::policies::RowPolicies;
-use super::request::Parameters;
+use super::request::{Parameters, TIMEZONE};
+
+/// What a request gets that asks for nothing else. Ids of messages are larger than JavaScript's numbers are exact.
+pub const DEFAULTS: [(&str, &str); 2] = [(TIMEZONE, "UTC"), ("output_format_json_quote_64bit_integers", "1")];
 
 /// What a request's connection is told before its statement. Every request has a connection of its own, so that nothing of one is seen by the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Statements to run first, in this order.
     preparation: Vec<String>,
+    /// The value of `readonly`, after which nothing can be set.
+    level: Option<String>,
     /// Who asks.
     pub role: Role,
     /// The analysts' database.
@@ -36,34 +41,54 @@ impl Session {
         if let Some(database) = database(parameters, role, policies.views())? {
             preparation.push(format!("USE {}", quote(database, '`')));
         }
-        // `readonly` comes last, because nothing can be set after it.
-        let allowed = parameters.settings.iter().filter(|(name, value)| role.may_set(name, value)).cloned();
+        let asked = parameters.settings.iter().filter(|(name, value)| name != TIMEZONE || !value.is_empty());
+        let defaults = DEFAULTS.iter().filter(|(name, _)| asked.clone().all(|(asked, _)| asked != name));
+        let defaults = defaults.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let allowed = defaults.chain(asked.clone().filter(|(name, value)| role.may_set(name, value)).cloned());
         let (last, mut settings): (Vec<_>, Vec<_>) = allowed.partition(|(name, _)| name == "readonly");
         let own = role.settings().into_iter().filter(|(own, _)| settings.iter().all(|(name, _)| name != own));
         let own: Vec<_> = own.chain([("log_comment".to_owned(), policies.comment(role.tenant()))]).collect();
         settings.retain(|(name, _)| name != "log_comment");
         settings.extend(own);
-        match last.into_iter().next() {
-            Some(stricter) if stricter.1 != "0" || !read_only => settings.push(stricter),
+        let level = match last.into_iter().next() {
+            Some((_, stricter)) if stricter != "0" || !read_only => Some(stricter),
             // 1 refuses to change settings as well, which for a limited role means: by the statement itself.
-            _ if read_only => {
-                let level = if role.is_limited() { "1" } else { "2" };
-                settings.push(("readonly".to_owned(), level.to_owned()));
-            }
-            _ => {}
-        }
+            _ if read_only => Some(if role.is_limited() { "1" } else { "2" }.to_owned()),
+            _ => None,
+        };
         let assignments: Vec<String> =
             settings.iter().map(|(name, value)| format!("{name} = {}", quote(value, '\''))).collect();
         preparation.push(format!("SET {}", assignments.join(", ")));
         let views = policies.views().to_owned();
-        Ok(Self { preparation, role: role.clone(), views, read_only, named: parameters.named.clone() })
+        Ok(Self { preparation, level, role: role.clone(), views, read_only, named: parameters.named.clone() })
     }
 
-    /// Opens the session's connection.
+    /// Opens the session's connection, on which nothing can be set any more where the session only reads.
     ///
     /// # Errors
     /// An unknown database or setting, a value that the setting refuses.
     pub fn open<'engine>(&self, engine: &'engine Engine) -> Result<Connection<'engine>, EngineError> {
+        let mut connection = self.open_to_changes(engine)?;
+        self.hold(&mut connection, false)?;
+        Ok(connection)
+    }
+
+    /// Holds a connection to reading. One that only `shows_settings` may be told which of them can be set: in the URL, for the next statement. (It is the
+    /// only kind for which 2 instead of 1 makes no difference, because it has no table function.)
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub fn hold(&self, connection: &mut Connection<'_>, shows_settings: bool) -> Result<(), EngineError> {
+        let Some(level) = &self.level else { return Ok(()) };
+        let level = if shows_settings { "2" } else { level };
+        connection.query(format!("SET readonly = {}", quote(level, '\'')).as_bytes(), "Null", &[]).map(|_| ())
+    }
+
+    /// Opens the session's connection, to be held by [`hold`](Self::hold).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_to_changes<'engine>(&self, engine: &'engine Engine) -> Result<Connection<'engine>, EngineError> {
         let mut connection = engine.connect()?;
         for statement in &self.preparation {
             connection.query(statement.as_bytes(), "Null", &[])?;
@@ -119,7 +144,10 @@ mod tests {
         let policies = RowPolicies::new("natter");
         let session = Session::new(parameters, role, &policies, read_only).expect("a session");
         let comment = format!("log_comment = '{}'", policies.comment(role.tenant()));
-        session.preparation.into_iter().map(|text| text.replace(&comment, "C")).collect()
+        let held = session.level.map(|level| format!("SET readonly = '{level}'"));
+        let defaults = "session_timezone = 'UTC', output_format_json_quote_64bit_integers = '1', ";
+        let prepared = session.preparation.into_iter().map(|text| text.replace(&comment, "C").replace(defaults, ""));
+        prepared.chain(held).collect()
     }
 
     fn as_admin(database: Option<&str>, settings: &[(&str, &str)], read_only: bool) -> Vec<String> {
@@ -135,21 +163,42 @@ mod tests {
 
     #[test]
     fn a_get_cannot_lift_its_readonly() {
-        let cases: [(&[_], _, _); 4] = [
-            (&[("readonly", "0"), ("x", "1")], true, "SET x = '1', C, readonly = '2'"),
-            (&[("readonly", "1"), ("x", "1")], true, "SET x = '1', C, readonly = '1'"),
-            (&[], true, "SET C, readonly = '2'"),
-            (&[("readonly", "0")], false, "SET C, readonly = '0'"),
+        let cases: [(&[_], _, &[_]); 4] = [
+            (&[("readonly", "0"), ("x", "1")], true, &["SET x = '1', C", "SET readonly = '2'"]),
+            (&[("readonly", "1"), ("x", "1")], true, &["SET x = '1', C", "SET readonly = '1'"]),
+            (&[], true, &["SET C", "SET readonly = '2'"]),
+            (&[("readonly", "0")], false, &["SET C", "SET readonly = '0'"]),
         ];
         for (settings, read_only, prepared) in cases {
-            assert_eq!(as_admin(None, settings, read_only), [prepared]);
+            assert_eq!(as_admin(None, settings, read_only), prepared);
         }
     }
 
     #[test]
     fn a_limited_role_cannot_lift_anything() {
         let parameters = parameters(None, &[("readonly", "2"), ("log_comment", "another"), ("max_threads", "1")]);
-        assert_eq!(preparation(&parameters, &Role::Reader, true), ["SET max_threads = '1', C, readonly = '1'"]);
+        let prepared = preparation(&parameters, &Role::Reader, true);
+        assert_eq!(prepared, ["SET max_threads = '1', C", "SET readonly = '1'"]);
+    }
+
+    #[test]
+    fn times_are_utc_and_ids_quoted_unless_asked_otherwise() {
+        let policies = RowPolicies::new("natter");
+        let prepared = |settings: &[(&str, &str)]| {
+            let session = Session::new(&parameters(None, settings), &Role::Reader, &policies, true);
+            session.expect("a session").preparation.concat()
+        };
+        for settings in [&[][..], &[("session_timezone", "")]] {
+            let text = prepared(settings);
+            assert!(text.contains("session_timezone = 'UTC', output_format_json_quote_64bit_integers = '1'"), "{text}");
+        }
+        let asked = [("session_timezone", "Asia/Kolkata"), ("output_format_json_quote_64bit_integers", "0")];
+        let text = prepared(&asked);
+        assert!(
+            text.contains("session_timezone = 'Asia/Kolkata', output_format_json_quote_64bit_integers = '0'"),
+            "{text}"
+        );
+        assert_eq!(text.matches("session_timezone").count(), 1);
     }
 
     #[test]
@@ -157,10 +206,12 @@ mod tests {
         let role = Role::Tenant { tenant: "acme".try_into().expect("a name"), quota: quota::EXAMPLE };
         let asked = [("max_result_rows", "10"), ("max_execution_time", "0"), ("log_comment", "other")];
         for database in [None, Some("default"), Some("natter")] {
-            let [database, settings] = &preparation(&parameters(database, &asked), &role, true)[..] else { panic!() };
+            let [database, settings, held] = &preparation(&parameters(database, &asked), &role, true)[..] else {
+                panic!()
+            };
             assert_eq!(database, "USE `natter`");
             assert!(settings.contains("max_result_rows = '10'") && settings.contains("max_execution_time = '30'"));
-            assert!(settings.ends_with("C, readonly = '1'"), "{settings}");
+            assert!(settings.ends_with('C') && held == "SET readonly = '1'", "{settings}");
         }
         let policies = RowPolicies::new("natter");
         for database in ["natter_store", "system"] {

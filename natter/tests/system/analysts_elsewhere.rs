@@ -29,7 +29,7 @@ async fn the_administrator_of_a_foreign_clickhouse_gets_a_file_and_the_analyst_a
     let password = password.unwrap_or_else(|| panic!("{notes}"));
     for part in [
         format!("<password_sha256_hex>{}</password_sha256_hex>", encode(Sha256::digest(password))),
-        "<query>GRANT SELECT ON chat_archive.objects</query>".to_owned(),
+        "<query>GRANT SELECT, SHOW ON chat.*</query>".to_owned(),
         "<max_execution_time>5</max_execution_time>".to_owned(),
     ] {
         assert!(file.contains(&part), "{part}: {file}");

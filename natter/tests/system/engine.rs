@@ -209,7 +209,7 @@ async fn curl_gets_what_it_asks_for() {
     assert_eq!(all.text(), "[7,8,9,10,11,12,13]\n");
     assert_eq!(
         ask(&path("param_a=13"), b"SELECT count() FROM c WHERE a = {a:UInt64} FORMAT JSONCompactEachRow").await.text(),
-        "[1]\n"
+        "[\"1\"]\n"
     );
 
     // A compressed answer is a compressed body.

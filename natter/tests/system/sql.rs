@@ -78,6 +78,15 @@ async fn what_is_refused(process: &Process) {
         ("DROP TABLE messages", 164, "READONLY"),
         ("INSERT INTO natter_store.users (user) VALUES ('eve')", 164, "READONLY"),
         ("SELECT file('/etc/passwd')", 164, "READONLY"),
+        ("SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')", 164, "READONLY"),
+        // Where settings are shown nothing else may be reached.
+        ("SELECT 1 FROM system.settings AS s, url('http://127.0.0.1:1/', 'CSV', 'a String') AS u", 164, "READONLY"),
+        (
+            "SELECT 1 FROM system.settings WHERE name IN (SELECT a FROM url('http://a/', 'CSV', 'a String'))",
+            164,
+            "READONLY",
+        ),
+        ("SELECT 1 FROM system.settings SETTINGS log_comment = 'x'", 164, "READONLY"),
     ] {
         let (status, stdout, stderr) = refused(process, &[statement]).await;
         assert_eq!((status, stdout.as_str()), (Some(1), ""), "{statement}: {stderr}");

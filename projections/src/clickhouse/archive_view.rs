@@ -23,6 +23,9 @@ pub fn objects_url(endpoint: &str, bucket: &str) -> String {
     format!("{}/{bucket}/archive/*/EVT_*/*.parquet", endpoint.trim_end_matches('/'))
 }
 
+/// The type of times in tables.
+const UTC: &str = "DateTime64(3, 'UTC')";
+
 /// Name, type and comment of the table's columns, which the view has too unless the comment is empty.
 #[rustfmt::skip]
 const COLUMNS: [(&str, &str, &str); 19] = [
@@ -31,8 +34,8 @@ const COLUMNS: [(&str, &str, &str); 19] = [
     ("idx", "UInt32", ""),
     ("tenant", "LowCardinality(String)", "The application"),
     ("conversation", "UInt64", "The conversation; 0: none"),
-    ("at", "DateTime64(3, 'UTC')", "When it happened"),
-    ("stored_at", "DateTime64(3, 'UTC')", "When its command batch was stored"),
+    ("at", UTC, "When it happened"),
+    ("stored_at", UTC, "When its command batch was stored"),
     ("sender", "String", "Who"),
     ("reference", "String", "The sender''s own name of the command (ref)"),
     ("command", "LowCardinality(String)", "The command"),
@@ -90,15 +93,23 @@ fn or_name<'a>(name: &'a str, comment: &'a str) -> &'a str {
 
 fn view(views: &str, log: &LogId) -> String {
     let shown = COLUMNS.into_iter().filter(|(_, _, comment)| !comment.is_empty());
-    let comments: Vec<_> =
-        shown.clone().map(|(name, kind, comment)| format!("    {name} {kind} COMMENT '{comment}'")).collect();
-    let names: Vec<_> = shown.map(|(name, ..)| name).collect();
+    let comments: Vec<_> = shown
+        .clone()
+        .map(|(name, kind, comment)| format!("    {name} {} COMMENT '{comment}'", kind.replace(UTC, "DateTime64(3)")))
+        .collect();
+    // In the session's zone, as in the other views.
+    let names: Vec<_> = shown
+        .map(|(name, kind, _)| match kind {
+            UTC => format!("fromUnixTimestamp64Milli(toUnixTimestamp64Milli({name})) AS {name}"),
+            _ => name.to_owned(),
+        })
+        .collect();
     // An archiver that was stopped between an object and its manifest leaves one that overlaps its successor. Every outcome has a tenant;
     // that it is asked for is for ClickHouse 26.3, which else fails to find the column of a tenant's row policy (26.7 does not).
     format!(
         "CREATE OR REPLACE VIEW {views}.archive (\n\
          \x20   position String COMMENT 'Where it stands in the log: partition:sequence:index',\n{}\n\
-         ) AS SELECT concat(toString(partition), ':', toString(sequence), ':', toString(idx)) AS position,\n{}\n\
+         ) DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT concat(toString(partition), ':', toString(sequence), ':', toString(idx)) AS position,\n{}\n\
          FROM {}.{OBJECTS} WHERE command != 'batch' AND tenant != '' AND _path LIKE '%/archive/{log}/%' LIMIT 1 BY partition, sequence, idx\n\
          COMMENT 'Outcomes as `events` has them, read from the archive in S3: those that are in closed segments'",
         comments.join(",\n"),
@@ -122,7 +133,7 @@ mod tests {
 
     #[test]
     fn it_has_the_columns_of_events_and_the_text() {
-        let events = include_str!("migrations/0002_views.sql").split("\n) AS").next().unwrap();
+        let events = include_str!("migrations/0006_analysts.sql").split("\n) DEFINER").next().unwrap();
         let names = |sql: &str| -> Vec<String> {
             let lines = sql.lines().filter(|line| line.starts_with("    "));
             lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()

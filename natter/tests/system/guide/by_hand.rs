@@ -22,6 +22,7 @@ pub fn answer(question: usize, data: &Data) -> Option<Vec<Value>> {
             .collect(),
         2 => most_active(data),
         3 => vec![most(&by(data, |message| message.at_ms / HOUR % 24), |hour| ("hour", json!(hour)))],
+        6 => newcomers(data),
         5 => by(data, |message| format!("{}-01", &rfc3339(message.at_ms)[..7]))
             .into_iter()
             .map(|(month, messages)| json!({ "month": month, "people": people(&messages), "messages": messages.len() }))
@@ -71,6 +72,17 @@ fn most<K: Ord>(groups: &BTreeMap<K, Vec<&Message>>, name: impl Fn(&K) -> (&'sta
     let (key, messages) = groups.iter().min_by_key(|(key, messages)| (Reverse(messages.len()), *key)).unwrap();
     let (column, value) = name(key);
     json!({ column: value, "messages": messages.len() })
+}
+
+fn newcomers(data: &Data) -> Vec<Value> {
+    let mut known = BTreeSet::new();
+    let mut months = BTreeMap::<String, u64>::new();
+    for message in &data.messages {
+        if known.insert(&message.sender) {
+            *months.entry(format!("{}-01", &rfc3339(message.at_ms)[..7])).or_default() += 1;
+        }
+    }
+    months.into_iter().map(|(month, newcomers)| json!({ "month": month, "newcomers": newcomers })).collect()
 }
 
 fn most_active(data: &Data) -> Vec<Value> {

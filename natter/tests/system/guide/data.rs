@@ -15,6 +15,7 @@ const WORDS: [&str; 8] = ["kernel", "Panic", "größe", "please", "help", "works
 const REFUSED: [(&str, &[&str], u64); 2] = [("rejected", &["mild", "rude"], 17), ("text_too_long", &[], 5)];
 
 /// What somebody said.
+#[derive(Clone)]
 pub struct Message {
     pub room: u64,
     pub seq: u64,
@@ -37,6 +38,7 @@ impl Message {
 }
 
 /// One tenant's history.
+#[derive(Clone)]
 pub struct Data {
     tenant: String,
     /// Rooms begin at this number.
@@ -73,6 +75,13 @@ impl Data {
             }
         }
         Self { tenant: tenant.to_owned(), first_room, messages, members }
+    }
+
+    /// The same as clocks show it that are so much ahead: what happened when they said this, happened then in UTC.
+    pub fn on_clocks_ahead(&self, ms: u64) -> Self {
+        let mut data = self.clone();
+        data.messages.iter_mut().for_each(|message| message.at_ms += ms);
+        data
     }
 
     pub fn room_name(&self, room: u64) -> String {
