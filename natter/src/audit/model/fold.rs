@@ -112,7 +112,9 @@ impl Model {
         let happened = Happened { command, at_ms, version: position.version() };
         match accepted {
             Accepted::Created { conversation, members } => self.created(*conversation, members, &happened),
-            Accepted::Added { conversation, members, .. } => self.entered(*conversation, members, &happened, "conversation.added"),
+            Accepted::Added { conversation, members, .. } => {
+                self.entered(*conversation, members, &happened, "conversation.added")
+            }
             Accepted::Joined { conversation, .. } => {
                 self.entered(*conversation, std::slice::from_ref(&command.sender), &happened, "conversation.joined");
             }
@@ -159,7 +161,13 @@ impl Model {
         }
     }
 
-    fn entered(&mut self, conversation: ConversationId, users: &[UserId], happened: &Happened<'_>, event: &'static str) {
+    fn entered(
+        &mut self,
+        conversation: ConversationId,
+        users: &[UserId],
+        happened: &Happened<'_>,
+        event: &'static str,
+    ) {
         if let Some(room) = self.rooms.get_mut(&conversation) {
             for user in users {
                 room.enter(user, "member", happened.at_ms);

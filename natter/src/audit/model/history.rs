@@ -75,11 +75,7 @@ struct Name {
     version: u64,
 }
 
-pub(super) async fn compare(
-    folded: &mut Folded,
-    history: &ClickHouse,
-    found: &mut Differences,
-) -> anyhow::Result<()> {
+pub(super) async fn compare(folded: &mut Folded, history: &ClickHouse, found: &mut Differences) -> anyhow::Result<()> {
     let live = history.live().await.context("cannot see which generation of the history is live")?;
     let claimed = claim(&live, folded.partition).await.context("cannot read the watermark of the history")?;
     let last = folded.forward.log().bounds(&natter_schemas::subjects::outcome_stream(folded.partition)).await?.last;
@@ -119,8 +115,8 @@ impl Look<'_> {
             let of = id.get();
             self.compare_messages(*id, room, messages.remove(&of).unwrap_or_default(), found);
             self.compare_events(*id, room, events.remove(&of).unwrap_or_default(), found);
-            self.compare_aspects(*id, room, aspects.remove(&of).unwrap_or_default(), found);
-            self.compare_members(*id, room, members.remove(&of).unwrap_or_default(), found);
+            self.compare_aspects(*id, room, &aspects.remove(&of).unwrap_or_default(), found);
+            self.compare_members(*id, room, &members.remove(&of).unwrap_or_default(), found);
         }
         Ok(())
     }
@@ -180,7 +176,7 @@ impl Look<'_> {
         }
     }
 
-    fn compare_aspects(&self, id: ConversationId, room: &Room, rows: Vec<Aspect>, found: &mut Differences) {
+    fn compare_aspects(&self, id: ConversationId, room: &Room, rows: &[Aspect], found: &mut Differences) {
         let mut things = self.things(id, room.version(), found);
         let mut due: BTreeSet<&str> = ["created", "members"].into();
         due.extend(room.name.as_ref().map(|_| "name"));
@@ -221,7 +217,7 @@ impl Look<'_> {
         }
     }
 
-    fn compare_members(&self, id: ConversationId, room: &Room, rows: Vec<Membership>, found: &mut Differences) {
+    fn compare_members(&self, id: ConversationId, room: &Room, rows: &[Membership], found: &mut Differences) {
         let mut things = self.things(id, room.version(), found);
         let aspects = |user| [(user, "membership"), (user, "cursor")];
         let mut due: BTreeSet<(&str, &str)> = room.cursors.keys().flat_map(|user| aspects(user.as_str())).collect();

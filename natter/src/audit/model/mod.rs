@@ -61,6 +61,17 @@ pub struct Modelled {
     pub users: u64,
 }
 
+impl Modelled {
+    /// Both together.
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self {
+            conversations: self.conversations + other.conversations,
+            messages: self.messages + other.messages,
+            users: self.users + other.users,
+        }
+    }
+}
+
 impl fmt::Display for Modelled {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { conversations, messages, users } = self;
@@ -69,7 +80,7 @@ impl fmt::Display for Modelled {
 }
 
 /// The stores that are compared with a model.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Stores<'a> {
     pub(super) redis: Option<&'a Redis>,
     pub(super) history: Option<&'a ClickHouse>,

@@ -62,12 +62,7 @@ fn next_after(rooms: &BTreeMap<ConversationId, Room>, last: Option<ConversationI
     rooms.range((first, std::ops::Bound::Unbounded)).next().map(|(id, _)| *id)
 }
 
-async fn conversation(
-    folded: &mut Folded,
-    redis: &Redis,
-    id: ConversationId,
-    found: &mut Differences,
-) -> Looked {
+async fn conversation(folded: &mut Folded, redis: &Redis, id: ConversationId, found: &mut Differences) -> Looked {
     let partition = folded.partition;
     let readers = folded.model.rooms.get(&id).map(readers).unwrap_or_default();
     for (number, reader) in readers.iter().enumerate() {
@@ -147,7 +142,8 @@ fn seen_by(
         ]
         .iter()
         .all(|right| *right);
-    let peer = if *reader == room.creator { room.peer.clone() } else { room.peer.as_ref().map(|_| room.creator.clone()) };
+    let peer =
+        if *reader == room.creator { room.peer.clone() } else { room.peer.as_ref().map(|_| room.creator.clone()) };
     things.compare(&format!("peer of {reader}"), &shown.peer, &peer);
     let member = room.members.get(reader);
     let is_member = things.compare(&format!("member {reader} role"), &role, &member.map(|member| member.role));
@@ -244,12 +240,7 @@ fn some_members(
     }
 }
 
-async fn people(
-    folded: &mut Folded,
-    redis: &Redis,
-    some: &[(Tenant, UserId)],
-    found: &mut Differences,
-) -> Looked {
+async fn people(folded: &mut Folded, redis: &Redis, some: &[(Tenant, UserId)], found: &mut Differences) -> Looked {
     let partition = folded.partition;
     let read = inbox::memberships(redis, partition, some).await;
     let (watermark, lists) = read.context("cannot read users' conversations")?;
