@@ -292,6 +292,8 @@ pub async fn audit(args: &Audit) -> anyhow::Result<ExitCode> {
         differences_max: args.differences,
         replicas: args.replica.clone(),
         caught_up_within: args.caught_up,
+        decide: args.decide,
+        model: sampling(args)?,
     };
     let tell = |report: &audit::Report| {
         say(&if args.json { serde_json::to_string(report).unwrap_or_default() } else { report.to_string() });
@@ -305,6 +307,18 @@ pub async fn audit(args: &Audit) -> anyhow::Result<ExitCode> {
         report.is_clean()
     };
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn sampling(args: &Audit) -> anyhow::Result<Option<audit::Sampling>> {
+    if !args.model {
+        return Ok(None);
+    }
+    let seed = match args.model_seed {
+        Some(seed) => seed,
+        // 32 bits, so that it can be typed again.
+        None => u64::from(getrandom::u32().map_err(|error| anyhow::anyhow!("no random bytes: {error}"))?),
+    };
+    Ok(Some(audit::Sampling { seed, one_of: args.model_one_of }))
 }
 
 /// Asks `/readyz` or `/healthz`; exit code 1 when the answer is not 200.

@@ -264,6 +264,18 @@ pub struct Audit {
     /// Differences that are named; all are counted.
     #[arg(long, default_value_t = 100)]
     pub differences: usize,
+    /// Also decide the whole log again from its outcomes alone and compare every byte; with --follow, in each look at everything.
+    #[arg(long)]
+    pub decide: bool,
+    /// Also compare what readers see with a second, independent fold of the log; with --follow, in each look at everything.
+    #[arg(long)]
+    pub model: bool,
+    /// With --model: look at one of so many conversations and users; 1: at all of them.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..), requires = "model")]
+    pub model_one_of: u64,
+    /// With --model: which ones; the report names it. Without it, other ones each time.
+    #[arg(long, requires = "model")]
+    pub model_seed: Option<u64>,
     /// Print the report as one JSON document; with --follow, one line for each round that found something.
     #[arg(long)]
     pub json: bool,

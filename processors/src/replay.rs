@@ -1,23 +1,33 @@
 //! Deciding the whole log again: commands and recorded facts out of the outcomes must give the same outcomes, ids and
-//! seqs, one by one (invariants 1, 2 and 5).
+//! seqs, and in the end the same bytes (invariants 1, 2 and 5).
+//!
+//! What is in memory grows with a partition's conversations, memberships and users, never with its messages. Where the log
+//! and its repetition part, the log is believed and deciding goes on behind it, so that each fault is named once.
 
-use std::collections::HashMap;
-use std::fmt;
+mod difference;
+mod facts;
+mod given;
 
+use bytes::Bytes;
 use natter_nats::Stored;
-use natter_projections::facts::{Change, Fact, FactKey, Refs, changes};
-use natter_schemas::codec::OutcomeBatch;
+use natter_schemas::codec::{CodecError, OutcomeBatch, OutcomeHeader, Source};
 use natter_schemas::command::Command;
 use natter_schemas::error::ErrorCode;
-use natter_schemas::event::{Event, Placed, placed};
+use natter_schemas::event::{Placed, placed};
 use natter_schemas::id::IdState;
-use natter_schemas::outcome::{Decision, Learnt, Outcome, Received};
+use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection};
+use natter_schemas::policy::PolicyHash;
 use natter_schemas::position::Position;
 
+pub use self::difference::Difference;
+use self::difference::Found;
+pub use self::facts::FactBase;
+use self::given::Given;
 use crate::decide::{Context, Facts, decide, log_time};
 use crate::error::Halt;
 use crate::policy::{Known, Policies};
 use crate::ports::{OutcomeLog, PolicyStore};
+use crate::worker::Draft;
 
 /// What came of deciding a partition again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,28 +36,8 @@ pub struct Report {
     pub batches: u64,
     /// Outcomes compared.
     pub outcomes: u64,
-    /// The first difference, where there is one; nothing was compared behind it.
+    /// The first difference, where there is one; nothing was compared behind its batch.
     pub difference: Option<Difference>,
-}
-
-/// Where the log and its repetition part.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// Where.
-    pub position: Position,
-    /// What differs.
-    pub what: &'static str,
-    /// What stands in the log.
-    pub found: String,
-    /// What was decided now.
-    pub expected: String,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { position, what, found, expected } = self;
-        write!(formatter, "at {position} the {what} is {found}, but deciding again gives {expected}")
-    }
 }
 
 /// Decides all of a partition's log again, from an empty memory, and compares.
@@ -56,83 +46,159 @@ impl fmt::Display for Difference {
 /// The log or a policy cannot be read.
 pub async fn verify(log: &(impl OutcomeLog + PolicyStore), partition: u16) -> Result<Report, Halt> {
     let through = log.last_outcomes().await?.map_or(0, |last| last.sequence);
-    let mut replay = Replay::of(partition);
+    let (mut replay, mut report) = (Replay::of(partition), Report::default());
     for after in (0..through).step_by(CHUNK) {
         let mut batches = Vec::new();
         let collect = |stored: &Stored| {
-            batches.push(stored.clone());
+            batches.push(DecodedBatch::of(partition, stored)?);
             Ok(())
         };
         log.read_outcomes(after, (after + CHUNK as u64).min(through), collect).await?;
-        for stored in &batches {
-            replay.batch(stored, log).await?;
-            if replay.report.difference.is_some() {
-                return Ok(replay.report);
+        for batch in batches {
+            let found = replay.batch(batch, log).await?;
+            report = Report { batches: replay.batches, outcomes: replay.outcomes, difference: None };
+            if let Some(difference) = found.into_iter().next() {
+                return Ok(Report { difference: Some(difference), ..report });
             }
         }
     }
-    Ok(replay.report)
+    Ok(report)
 }
 
 /// Batches held in memory at a time.
 const CHUNK: usize = 64;
 
-struct Replay {
+/// A batch of the log, decoded: the part of the work that asks for nothing but its bytes.
+#[derive(Debug, Clone)]
+pub struct DecodedBatch {
+    sequence: u64,
+    bytes: Bytes,
+    header: OutcomeHeader,
+    outcomes: Vec<Placed>,
+}
+
+impl DecodedBatch {
+    /// Decodes a stored batch of `EVT_partition`.
+    ///
+    /// # Errors
+    /// The batch or one of its outcomes cannot be decoded.
+    pub fn of(partition: u16, stored: &Stored) -> Result<Self, CodecError> {
+        let header = OutcomeBatch::decode(&stored.payload)?.header;
+        let outcomes = placed(partition, stored.sequence, &stored.payload)?;
+        Ok(Self { sequence: stored.sequence, bytes: stored.payload.clone(), header, outcomes })
+    }
+}
+
+/// A partition's log, decided again from its first batch on.
+#[derive(Debug)]
+pub struct Replay {
     partition: u16,
     facts: FactBase,
     policies: Policies,
     ids: IdState,
     log_ms: u64,
     commands: u64,
-    report: Report,
+    given: Given,
+    batches: u64,
+    outcomes: u64,
 }
 
 impl Replay {
-    fn of(partition: u16) -> Self {
-        let (facts, policies, ids, report) = Default::default();
-        Self { partition, facts, policies, ids, log_ms: 0, commands: 0, report }
+    /// Before the first batch of a partition.
+    pub fn of(partition: u16) -> Self {
+        Self {
+            partition,
+            facts: FactBase::default(),
+            policies: Policies::default(),
+            ids: IdState::default(),
+            log_ms: 0,
+            commands: 0,
+            given: Given::default(),
+            batches: 0,
+            outcomes: 0,
+        }
     }
 
-    async fn batch(&mut self, stored: &Stored, policies: &impl PolicyStore) -> Result<(), Halt> {
+    /// Outcomes decided again so far.
+    pub const fn outcomes(&self) -> u64 {
+        self.outcomes
+    }
+
+    /// Facts in memory.
+    pub fn facts(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Decides the next batch again, and compares: each outcome, what the header says, and all bytes. Gives where they
+    /// differ; what follows from a difference is not named beside it.
+    ///
+    /// # Errors
+    /// A policy or an older batch cannot be read.
+    pub async fn batch(
+        &mut self,
+        batch: DecodedBatch,
+        log: &(impl OutcomeLog + PolicyStore),
+    ) -> Result<Vec<Difference>, Halt> {
+        let DecodedBatch { sequence, bytes, header, outcomes } = batch;
         self.policies.begin_round();
-        let header = OutcomeBatch::decode(&stored.payload)?.header;
-        let mut outcomes = placed(self.partition, stored.sequence, &stored.payload)?.into_iter();
+        let here = Position::batch(self.partition, sequence);
+        let (mut found, mut draft) = (Found::default(), Draft::default());
+        draft.reserve(0, bytes.len());
+        let mut outcomes = outcomes.iter();
         for source in &header.sources {
-            let here = Position::batch(self.partition, stored.sequence);
             let log_ms = log_time(self.log_ms, source.stored_ms);
-            self.compare(here, "command sequence", &source.sequence, &(self.commands + 1));
-            self.compare(here, "log time before", &source.before_ms, &self.log_ms.clone());
-            self.compare(here, "log time", &source.log_ms, &log_ms);
-            (self.commands, self.log_ms) = (source.sequence, log_ms);
+            found.compare(here, "command sequence", &source.sequence, &(self.commands + 1));
+            found.compare(here, "log time before", &source.before_ms, &self.log_ms);
+            found.compare(here, "log time", &source.log_ms, &log_ms);
+            (self.commands, self.log_ms) = (source.sequence, source.log_ms);
             self.ids.advance(log_ms);
             for placed in outcomes.by_ref().take(source.records as usize) {
-                self.outcome(&placed, policies).await?;
+                self.outcome(placed, log, &mut draft, &mut found).await?;
             }
+            draft.answers(Source { log_ms, ..source.clone() });
         }
-        let here = Position::batch(self.partition, stored.sequence);
-        self.compare(here, "id fold", &header.ids, &self.ids.clone());
-        self.report.batches += 1;
-        Ok(())
+        self.batches += 1;
+        self.facts.forget_old_refs(self.log_ms);
+        if found.is_empty() {
+            found.compare(here, "id fold", &header.ids, &self.ids);
+            found.bytes(here, &bytes, &draft.finish(sequence, header.lease, self.ids).bytes);
+        } else {
+            self.ids = header.ids;
+        }
+        Ok(found.into_differences())
     }
 
-    async fn outcome(&mut self, placed: &Placed, policies: &impl PolicyStore) -> Result<(), Halt> {
-        self.report.outcomes += 1;
-        let expected = match &placed.outcome.received {
-            Received::Undecodable(_) => ErrorCode::Undecodable.number().to_string(),
-            Received::Command(command) => {
-                let decision = self.decide(command, placed, policies).await?;
-                self.compare(placed.position, "outcome", &placed.outcome.decision, &decision);
-                if let Some(accepted) = placed.accepted() {
-                    self.facts.fold(&accepted);
-                }
-                return Ok(());
+    async fn outcome(
+        &mut self,
+        placed: &Placed,
+        log: &(impl OutcomeLog + PolicyStore),
+        draft: &mut Draft,
+        found: &mut Found,
+    ) -> Result<(), Halt> {
+        self.outcomes += 1;
+        let stands = &placed.outcome.decision;
+        let before = self.ids;
+        let (decision, policy) = match &placed.outcome.received {
+            Received::Undecodable(_) => (undecodable(), None),
+            Received::Command(command) => self.decide(command, placed, log).await?,
+        };
+        let in_force = found.compare(placed.position, "policy in force", &placed.policy, &policy);
+        if *stands != decision {
+            self.ids = ids_after(before, self.ids, stands, &decision);
+            if in_force {
+                found.decision(placed.position, stands, &decision);
             }
-        };
-        let found = match &placed.outcome.decision {
-            Decision::Rejected(rejection) => rejection.code.to_string(),
-            Decision::Accepted(accepted) => format!("{accepted:?}"),
-        };
-        self.compare(placed.position, "outcome of bytes that are no command", &found, &expected);
+        }
+        if let (Received::Command(command), Decision::Accepted(accepted)) = (&placed.outcome.received, stands) {
+            if let Some(wrong) = self.given.check(placed.position, command, accepted, log).await? {
+                found.add(placed.position, "answer", accepted, &wrong);
+            }
+            self.given.note(placed.position, command, accepted);
+        }
+        if let Some(accepted) = placed.accepted() {
+            self.facts.fold(&accepted);
+        }
+        write(draft, &placed.outcome, policy);
         Ok(())
     }
 
@@ -141,10 +207,9 @@ impl Replay {
         command: &Command,
         placed: &Placed,
         policies: &impl PolicyStore,
-    ) -> Result<Decision, Halt> {
+    ) -> Result<(Decision, Option<PolicyHash>), Halt> {
         let Outcome { learnt, .. } = placed.outcome;
         let policy = self.facts.policy(&command.tenant);
-        self.compare(placed.position, "policy in force", &placed.policy, &policy);
         if let Some(hash) = policy
             && learnt != Learnt::PolicyUnusable
             && !self.policies.prepare(hash, policies).await?
@@ -157,50 +222,51 @@ impl Replay {
             Known::Usable(_) | Known::Unusable | Known::NotYet(_) => None,
         };
         let context = Context { stored_ms: placed.stored_ms, before_ms: placed.before_ms, rules, learnt };
-        Ok(decide(command, context, &self.facts, &mut self.ids))
-    }
-
-    fn compare<T: PartialEq + fmt::Debug>(&mut self, position: Position, what: &'static str, found: &T, expected: &T) {
-        if found != expected && self.report.difference.is_none() {
-            let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
-            self.report.difference = Some(Difference { position, what, found, expected });
-        }
+        Ok((decide(command, context, &self.facts, &mut self.ids), policy))
     }
 }
 
-/// All facts of a partition, in memory: the plainest fold there is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FactBase(HashMap<FactKey, Fact>);
+fn undecodable() -> Decision {
+    Decision::Rejected(Rejection::new(ErrorCode::Undecodable, ErrorCode::Undecodable.description()))
+}
 
-impl FactBase {
-    #[cfg(test)]
-    pub(crate) fn insert(&mut self, key: FactKey, fact: Fact) {
-        self.0.insert(key, fact);
-    }
-
-    /// Folds the next accepted outcome.
-    pub fn fold(&mut self, event: &Event<'_>) {
-        for change in changes(event) {
-            match change {
-                Change::Set(key, Some(fact)) => {
-                    self.0.insert(key, fact);
-                }
-                Change::Set(key, None) => {
-                    self.0.remove(&key);
-                }
-                Change::PushRef(key, entry, before_ms) => {
-                    let fact = self.0.entry(key).or_insert_with(|| Fact::Refs(Refs::default()));
-                    if let Fact::Refs(refs) = fact {
-                        refs.push(entry, before_ms);
-                    }
-                }
-            }
-        }
+/// Writes the outcome as a processor would: it names its policy by the order in which they came into the batch.
+fn write(draft: &mut Draft, outcome: &Outcome, policy: Option<PolicyHash>) {
+    let policy = draft.policy(policy);
+    if policy == outcome.policy {
+        draft.push(outcome);
+    } else {
+        draft.push(&Outcome { policy, ..outcome.clone() });
     }
 }
 
-impl Facts for FactBase {
-    fn fact(&self, key: &FactKey) -> Option<&Fact> {
-        self.0.get(key)
+/// Where ids stand behind an outcome that stands otherwise than `decision`: one that makes something takes an id.
+fn ids_after(before: IdState, decided: IdState, stands: &Decision, decision: &Decision) -> IdState {
+    match (made(stands), made(decision)) {
+        (Some(_), Some(_)) | (None, None) => decided,
+        (None, Some(_)) => before,
+        (Some(id), None) => IdState::after(id).max(before),
+    }
+}
+
+/// The id of what was made.
+fn made(decision: &Decision) -> Option<u64> {
+    match decision {
+        Decision::Accepted(Accepted::Created { conversation, .. }) => Some(conversation.get()),
+        Decision::Accepted(Accepted::Sent { message, .. }) => Some(message.get()),
+        Decision::Accepted(
+            Accepted::Existing { .. }
+            | Accepted::Added { .. }
+            | Accepted::Joined { .. }
+            | Accepted::Left { .. }
+            | Accepted::Renamed { .. }
+            | Accepted::Read { .. }
+            | Accepted::UserUpdated
+            | Accepted::PolicySet { .. }
+            | Accepted::Unchanged { .. }
+            | Accepted::Repeated(_)
+            | Accepted::ImportedBefore { .. },
+        )
+        | Decision::Rejected(_) => None,
     }
 }

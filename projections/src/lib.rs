@@ -5,6 +5,8 @@ pub mod archive;
 pub mod clickhouse;
 pub mod error;
 pub mod facts;
+#[cfg(test)]
+mod golden;
 pub mod objects;
 pub mod reads;
 pub mod redis;

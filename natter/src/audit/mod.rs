@@ -5,10 +5,12 @@
 //! memberships, never with messages. Views move on while they are looked at, so each answer is compared with the log at
 //! the very position that the answer is of.
 
+mod decide;
 mod follow;
 pub(crate) mod forward;
 pub(crate) mod history;
 mod log;
+mod model;
 mod partition;
 mod reading;
 pub(crate) mod redis;
@@ -28,6 +30,8 @@ use natter_schemas::subjects::{command_stream, outcome_stream};
 use tokio::time::{Instant, timeout};
 
 pub use self::follow::{Follow, follow};
+use self::model::Stores;
+pub use self::model::{Modelled, Sampling};
 use self::partition::Auditor;
 use self::replicas::Replicas;
 use self::report::Differences;
@@ -52,11 +56,23 @@ pub struct Options {
     /// Wait at most so long until everything that was commanded so far is decided and in the views; what is not then, is a
     /// difference. `None`: views may be behind.
     pub caught_up_within: Option<Duration>,
+    /// Whether the whole log is decided again.
+    pub decide: bool,
+    /// The sample of conversations and users that the views are compared with by a second fold; `None`: none.
+    pub model: Option<Sampling>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { redis: true, clickhouse: true, differences_max: 100, replicas: Vec::new(), caught_up_within: None }
+        Self {
+            redis: true,
+            clickhouse: true,
+            differences_max: 100,
+            replicas: Vec::new(),
+            caught_up_within: None,
+            decide: false,
+            model: None,
+        }
     }
 }
 
@@ -133,16 +149,36 @@ impl Audit {
         let mut report =
             Report { log: self.log.id().to_string(), replicas: self.replicas.len().max(1), ..Report::default() };
         for auditor in &mut self.partitions {
-            let (partition, mut found) = auditor.round(full).await?;
+            let (mut partition, mut found) = auditor.round(full).await?;
             if full {
                 self.replicas.compare(partition.partition, &mut found).await?;
+            }
+            if let (true, Some(sampling)) = (full, self.options.model) {
+                let stores = Stores { redis: self.redis.as_ref(), history: self.clickhouse.as_ref() };
+                partition.model = auditor.model(stores, sampling, &mut found).await?;
             }
             report.partitions.push(partition);
             report.take(found, self.options.differences_max);
         }
+        if full && self.options.decide {
+            self.decide(&mut report).await?;
+        }
+        report.sampling = self.options.model.filter(|_| full);
         report.clean = report.is_clean();
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
+    }
+
+    async fn decide(&self, report: &mut Report) -> anyhow::Result<()> {
+        let began = Instant::now();
+        for decided in decide::decide(&self.log, self.options.differences_max).await? {
+            if let Some(one) = report.partitions.iter_mut().find(|one| one.partition == decided.partition) {
+                one.decided = Some(decided.outcomes);
+            }
+            report.take(decided.found, self.options.differences_max);
+        }
+        report.decided_seconds = Some(began.elapsed().as_secs_f64());
+        Ok(())
     }
 
     /// Whether everything that stands in `CMD` now is decided and shown within this time.

@@ -8,6 +8,7 @@ use natter_schemas::subjects::outcome_stream;
 
 use super::history::HistorySide;
 use super::log::{Checker, Commands};
+use super::model::{self, Modelled, Sampling, Stores};
 use super::reading::Tail;
 use super::redis::RedisSide;
 use super::report::{Differences, Kind, Partition, Store};
@@ -87,6 +88,8 @@ impl Auditor {
             messages: self.checker.messages,
             redis: None,
             clickhouse: None,
+            decided: None,
+            model: None,
         };
         if self.is_broken {
             return Ok((report, found));
@@ -98,6 +101,19 @@ impl Auditor {
             report.clickhouse = side.compare(&claim, last, full, &mut found).await?;
         }
         Ok((report, found))
+    }
+
+    /// Compares the views with a second fold; `None`: the log cannot be read.
+    pub(super) async fn model(
+        &self,
+        stores: Stores<'_>,
+        sampling: Sampling,
+        found: &mut Differences,
+    ) -> anyhow::Result<Option<Modelled>> {
+        if self.is_broken {
+            return Ok(None);
+        }
+        Ok(Some(model::compare(&self.log, self.partition, stores, sampling, found).await?))
     }
 
     /// Reads the log to `last`: once for all that look at it, as far as each may.

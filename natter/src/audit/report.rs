@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::model::{Modelled, Sampling};
+
 /// Where a difference was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,6 +51,8 @@ pub enum Kind {
     Foreign,
     /// Replicas of a stream do not hold the same.
     Replicas,
+    /// Deciding it again gives something else.
+    Decision,
 }
 
 /// One difference.
@@ -108,6 +112,10 @@ pub struct Partition {
     pub redis: Option<View>,
     /// The history; likewise.
     pub clickhouse: Option<View>,
+    /// Outcomes that were decided again; `None`: not asked for.
+    pub decided: Option<u64>,
+    /// What a second fold was compared with; `None`: not asked for, or the log cannot be read.
+    pub model: Option<Modelled>,
 }
 
 /// What an audit found.
@@ -127,12 +135,30 @@ pub struct Report {
     pub replicas: usize,
     /// How long it took.
     pub seconds: f64,
+    /// How long deciding again took of that.
+    pub decided_seconds: Option<f64>,
+    /// The sample of the second fold.
+    pub sampling: Option<Sampling>,
 }
 
 impl Report {
     /// Whether nothing differs.
     pub const fn is_clean(&self) -> bool {
         self.differences_total == 0
+    }
+
+    /// What was done beyond a usual audit.
+    fn looked_deeper(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(seconds) = self.decided_seconds {
+            let decided = self.sum(|one| one.decided.unwrap_or(0));
+            writeln!(formatter, "decided again: {decided} outcomes in {seconds:.1} s")?;
+        }
+        if let Some(Sampling { seed, one_of }) = self.sampling {
+            let models = self.partitions.iter().filter_map(|one| one.model);
+            let all = models.fold(Modelled::default(), Modelled::and);
+            writeln!(formatter, "folded a second way: {all} (one of {one_of}, seed {seed})")?;
+        }
+        Ok(())
     }
 
     pub(super) fn sum(&self, of: impl Fn(&Partition) -> u64) -> u64 {
@@ -168,6 +194,7 @@ impl fmt::Display for Report {
                 "{partition:>9} {batches:>9} {answered:>9} {unanswered:>10} {outcomes:>10} {messages:>9}  {redis:<24} {clickhouse:<24}"
             )?;
         }
+        self.looked_deeper(formatter)?;
         for difference in &self.differences {
             writeln!(formatter, "{difference}")?;
         }
@@ -202,6 +229,10 @@ impl Differences {
             let (place, detail) = (place.into(), detail.into());
             self.kept.push(Difference { store, partition: self.partition, kind, place, detail });
         }
+    }
+
+    pub(super) const fn kept_max(&self) -> usize {
+        self.kept_max
     }
 
     pub(super) fn extend(&mut self, others: Self) {

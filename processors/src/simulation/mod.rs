@@ -3,6 +3,7 @@
 
 mod cases;
 mod memory;
+mod planted;
 mod schedule;
 mod wishes;
 

@@ -27,7 +27,7 @@ pub struct OutcomeMessage {
 
 /// An outcome batch in the making.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     writer: OutcomeBatchWriter,
     sources: Vec<Source>,
     policies: Vec<PolicyHash>,
@@ -37,12 +37,12 @@ pub(super) struct Draft {
 
 impl Draft {
     /// The next outcome's index in the batch.
-    pub(super) const fn index(&self) -> u32 {
+    pub(crate) const fn index(&self) -> u32 {
         self.records
     }
 
     /// How outcomes of this batch name a policy.
-    pub(super) fn policy(&mut self, hash: Option<PolicyHash>) -> Option<u16> {
+    pub(crate) fn policy(&mut self, hash: Option<PolicyHash>) -> Option<u16> {
         let hash = hash?;
         let found = self.policies.iter().rposition(|known| *known == hash);
         let index = found.unwrap_or_else(|| {
@@ -54,11 +54,11 @@ impl Draft {
     }
 
     /// Makes room for outcomes of so many bytes of commands.
-    pub(super) fn reserve(&mut self, commands: usize, bytes: usize) {
+    pub(crate) fn reserve(&mut self, commands: usize, bytes: usize) {
         self.writer.reserve(bytes + commands * DECISION_BYTES_USUAL);
     }
 
-    pub(super) fn push(&mut self, outcome: &Outcome) {
+    pub(crate) fn push(&mut self, outcome: &Outcome) {
         self.writer.push(outcome, &touched(outcome));
         self.records += 1;
         self.tally.count(match &outcome.decision {
@@ -67,11 +67,11 @@ impl Draft {
         });
     }
 
-    pub(super) fn answers(&mut self, source: Source) {
+    pub(crate) fn answers(&mut self, source: Source) {
         self.sources.push(source);
     }
 
-    pub(super) fn finish(self, sequence: u64, lease: u64, ids: IdState) -> OutcomeMessage {
+    pub(crate) fn finish(self, sequence: u64, lease: u64, ids: IdState) -> OutcomeMessage {
         let bytes = self.writer.finish(lease, self.sources, ids, self.policies).into();
         OutcomeMessage { sequence, bytes, records: self.records, tally: self.tally }
     }

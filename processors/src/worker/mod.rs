@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use commands::{Group, StoredCommands};
 pub use decider::Decider;
+pub(crate) use draft::Draft;
 pub use draft::OutcomeMessage;
 
 use crate::error::Halt;

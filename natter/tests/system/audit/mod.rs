@@ -2,6 +2,7 @@
 //! clean, also while it works.
 
 mod history;
+mod model;
 mod redis;
 mod running;
 mod streams;

@@ -177,6 +177,7 @@ async fn whatever_is_damaged_in_the_log_is_named() {
     whole_batches(&all).await;
     contents(&all).await;
     headers(&all).await;
+    decisions(&all).await;
     beyond_the_ends(&all).await;
 }
 
@@ -282,6 +283,30 @@ async fn headers(all: &Damages) {
     all.check_one(at, |stored| with_header(stored, |header| header.sources[0].stored_ms += 1), altered).await;
     all.check_one(at, |stored| with_header(stored, |header| header.sources[0].number += 1000), altered).await;
     all.check_one(at, |stored| with_header(stored, |header| header.ids.advance(u64::MAX / 2)), altered).await;
+}
+
+/// An outcome that nothing contradicts but the decision itself.
+async fn decisions(all: &Damages) {
+    let options = Options { redis: false, clickhouse: false, decide: true, ..Options::default() };
+    all.write(&all.batches).await;
+    let report = run(&all.world.config, &options).await.unwrap();
+    assert_eq!(only(&report), None, "{report}");
+    let decided = report.partitions[0].decided;
+    assert!(decided.is_some_and(|decided| decided > 100 && decided == report.partitions[0].outcomes), "{report}");
+
+    let is_rejected = |outcome: &Outcome| matches!(outcome.decision, Decision::Rejected(_));
+    let rejected = |batch: &Stored| Parts::of(batch).outcomes.iter().position(is_rejected);
+    let found = all.batches.iter().enumerate().filter_map(|(at, batch)| Some((at, rejected(batch)?)));
+    let found: Vec<(usize, usize)> = found.collect();
+    let (at, index) = found[found.len() / 2];
+    let mut damaged = all.batches.clone();
+    let mut parts = Parts::of(&damaged[at]);
+    parts.outcomes[index].decision = Decision::Accepted(Accepted::Unchanged { conversation: None, seq: None });
+    damaged[at] = parts.written(&damaged[at]);
+    all.check(&damaged, None).await;
+    let report = run(&all.world.config, &options).await.unwrap();
+    let place = format!("0:{}:{index}", at + 1);
+    assert_eq!(only(&report), Some((Store::Log, Kind::Decision, place.as_str())), "{report}");
 }
 
 async fn beyond_the_ends(all: &Damages) {

@@ -14,6 +14,7 @@ use natter_projections::clickhouse::{ClickHouse, ClickHouseConfig, HistoryProjec
 use natter_projections::redis::{Redis, RedisProjector};
 use natter_projections::runner::Runner;
 use natter_schemas::codec::{CommandBatchWriter, encode};
+use natter_schemas::command::Command;
 use natter_schemas::subjects::{command_subject, outcome_stream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,7 @@ pub struct World {
     /// The database of the tables.
     pub store: String,
     pub roles: JoinSet<()>,
-    redis: Redis,
+    pub redis: Redis,
     views: ClickHouse,
     clients: Clients,
     batches: u64,
@@ -86,6 +87,18 @@ impl World {
                 published.unwrap().await.unwrap();
             }
         }
+    }
+
+    /// Sends these commands to the only partition.
+    pub async fn command(&mut self, commands: &[Command]) {
+        let mut writer = CommandBatchWriter::default();
+        for command in commands {
+            writer.push(&encode(command));
+        }
+        self.batches += 1;
+        let bytes = writer.finish(1, self.batches).1;
+        let published = self.log.jetstream().publish(command_subject(0), bytes.into()).await;
+        published.unwrap().await.unwrap();
     }
 
     /// The same, one outcome batch for each.
