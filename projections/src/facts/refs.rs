@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bincode::{Decode, Encode};
-use natter_schemas::limits::{REFS_KEPT, REFS_RECENT_MS};
+use natter_schemas::limits::REFS_RECENT_MS;
 use natter_schemas::names::Ref;
 use natter_schemas::outcome::Answered;
 
@@ -17,12 +17,12 @@ pub struct RefEntry {
 }
 
 /// Entries of a block: what is not visible any more is forgotten by whole blocks.
-const BLOCK: usize = REFS_KEPT;
+const BLOCK: usize = 64;
 
 /// One sender's refs in one scope, oldest first.
 ///
 /// Which of them are visible is a function of the log: those within [`REFS_RECENT_MS`] of log time before the asking
-/// command's, and the newest [`REFS_KEPT`] beyond. Older ones may still lie here; they are not seen.
+/// command's. Older ones may still lie here; they are not seen.
 ///
 /// They lie in blocks, because thousands of lists that grow at the same pace would else all be moved to twice the memory at the
 /// same time, and nobody has a use for what they leave.
@@ -52,7 +52,7 @@ impl Refs {
 
     /// The newest visible entry of `reference` for a command at log time `log_ms`.
     pub fn find(&self, reference: &Ref, log_ms: u64) -> Option<&Answered> {
-        let mut visible = self.iter().rev().take(self.len() - self.invisible(log_ms));
+        let mut visible = self.iter().rev().take(self.recent(log_ms));
         visible.find(|entry| entry.reference == *reference).map(|entry| &entry.answered)
     }
 
@@ -73,7 +73,7 @@ impl Refs {
         self.append(entry);
         // In steps, so that an active sender's list is not searched with every command.
         if self.last.is_empty() {
-            self.full.drain(..self.invisible(log_ms) / BLOCK);
+            self.full.drain(..self.old(log_ms) / BLOCK);
         }
     }
 
@@ -87,18 +87,18 @@ impl Refs {
         }
     }
 
-    /// The oldest so many are not visible at `log_ms`.
-    fn invisible(&self, log_ms: u64) -> usize {
-        self.old(log_ms).min(self.len().saturating_sub(REFS_KEPT))
-    }
-
-    /// The oldest so many are not recent at `log_ms`.
+    /// The oldest so many are not seen at `log_ms`.
     fn old(&self, log_ms: u64) -> usize {
-        let is_old = |entry: &RefEntry| entry.answered.log_ms + REFS_RECENT_MS < log_ms;
+        let is_old = |entry: &RefEntry| is_hidden(entry.answered.log_ms, log_ms);
         let blocks = self.full.partition_point(|block| block.last().is_some_and(is_old));
         let rest = self.full.get(blocks).map_or(&self.last[..], |block| block);
         blocks * BLOCK + rest.partition_point(is_old)
     }
+}
+
+/// Whether a ref that was left at `left_ms` of log time is not seen any more at `log_ms`.
+pub const fn is_hidden(left_ms: u64, log_ms: u64) -> bool {
+    left_ms.saturating_add(REFS_RECENT_MS) < log_ms
 }
 
 /// As they were stored: not checked again, and nothing is forgotten.
@@ -138,7 +138,7 @@ mod tests {
 
     /// Every list, of whatever length, shows what the sentence in [`Refs`]' description says.
     #[test]
-    fn the_recent_and_the_newest_are_seen_and_no_others() {
+    fn refs_are_seen_for_two_minutes_and_no_longer() {
         for count in [0, 1, 63, 64, 65, 127, 128, 129, 500] {
             let entries: Vec<_> = (1..=count).map(|sequence| entry(sequence, sequence * 1000)).collect();
             let mut pushed = Refs::default();
@@ -150,7 +150,7 @@ mod tests {
                 let recent = entries.iter().filter(|entry| entry.answered.log_ms + REFS_RECENT_MS >= now).count();
                 assert_eq!((stored.recent(now), pushed.recent(now)), (recent, recent), "{count} at {now}");
                 for (at, entry) in entries.iter().enumerate() {
-                    let seen = at + recent.max(REFS_KEPT) >= entries.len();
+                    let seen = at + recent >= entries.len();
                     for refs in [&stored, &pushed] {
                         let found = refs.find(&entry.reference, now);
                         assert_eq!(found, seen.then_some(&entry.answered), "{at} of {count} at {now}");
