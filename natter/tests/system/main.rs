@@ -40,4 +40,5 @@ mod sql;
 mod tenants;
 mod up;
 mod views;
+mod walls;
 mod what_if;

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use bincode::{Decode, Encode};
+use natter_schemas::evidence::Answered;
 use natter_schemas::limits::REFS_RECENT_MS;
 use natter_schemas::names::Ref;
-use natter_schemas::outcome::Answered;
 
 /// One remembered ref.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -22,7 +22,7 @@ const BLOCK: usize = 64;
 /// One sender's refs in one scope, oldest first.
 ///
 /// Which of them are visible is a function of the log: those within [`REFS_RECENT_MS`] of log time before the asking
-/// command's. Older ones may still lie here; they are not seen.
+/// command's batch. Older ones may still lie here; they are not seen.
 ///
 /// They lie in blocks, because thousands of lists that grow at the same pace would else all be moved to twice the memory at the
 /// same time, and nobody has a use for what they leave.
@@ -50,30 +50,29 @@ impl Refs {
         self.full.iter().flat_map(|block| block.iter()).chain(&self.last)
     }
 
-    /// The newest visible entry of `reference` for a command at log time `log_ms`.
-    pub fn find(&self, reference: &Ref, log_ms: u64) -> Option<&Answered> {
-        let mut visible = self.iter().rev().take(self.recent(log_ms));
+    /// The newest visible entry of `reference` for a command before whose batch it was `before_ms`.
+    pub fn find(&self, reference: &Ref, before_ms: u64) -> Option<&Answered> {
+        let mut visible = self.iter().rev().take(self.recent(before_ms));
         visible.find(|entry| entry.reference == *reference).map(|entry| &entry.answered)
     }
 
-    /// How many are within [`REFS_RECENT_MS`] before `log_ms`.
-    pub fn recent(&self, log_ms: u64) -> usize {
-        self.len() - self.old(log_ms)
+    /// How many are visible to a command before whose batch it was `before_ms`.
+    pub fn recent(&self, before_ms: u64) -> usize {
+        self.len() - self.old(before_ms)
     }
 
-    /// Appends an entry (one that stands at or before the last one's position is there already) and forgets what is
-    /// not visible at its own log time.
-    pub fn push(&mut self, entry: RefEntry) {
+    /// Appends an entry (one that stands at or before the last one's position is there already) of a batch before which it was
+    /// `before_ms`, and forgets what that batch does not see any more.
+    pub fn push(&mut self, entry: RefEntry, before_ms: u64) {
         let place = |entry: &RefEntry| (entry.answered.sequence, entry.answered.index);
         let newest = self.last.last().or_else(|| self.full.back()?.last());
         if newest.is_some_and(|newest| place(newest) >= place(&entry)) {
             return;
         }
-        let log_ms = entry.answered.log_ms;
         self.append(entry);
         // In steps, so that an active sender's list is not searched with every command.
         if self.last.is_empty() {
-            self.full.drain(..self.old(log_ms) / BLOCK);
+            self.full.drain(..self.old(before_ms) / BLOCK);
         }
     }
 
@@ -87,18 +86,18 @@ impl Refs {
         }
     }
 
-    /// The oldest so many are not seen at `log_ms`.
-    fn old(&self, log_ms: u64) -> usize {
-        let is_old = |entry: &RefEntry| is_hidden(entry.answered.log_ms, log_ms);
+    /// The oldest so many are not visible any more.
+    fn old(&self, before_ms: u64) -> usize {
+        let is_old = |entry: &RefEntry| is_hidden(entry.answered.log_ms, before_ms);
         let blocks = self.full.partition_point(|block| block.last().is_some_and(is_old));
         let rest = self.full.get(blocks).map_or(&self.last[..], |block| block);
         blocks * BLOCK + rest.partition_point(is_old)
     }
 }
 
-/// Whether a ref that was left at `left_ms` of log time is not seen any more at `log_ms`.
-pub const fn is_hidden(left_ms: u64, log_ms: u64) -> bool {
-    left_ms.saturating_add(REFS_RECENT_MS) < log_ms
+/// Whether a ref that was left at `left_ms` of log time is hidden from a command before whose batch it was `before_ms`.
+pub const fn is_hidden(left_ms: u64, before_ms: u64) -> bool {
+    left_ms.saturating_add(REFS_RECENT_MS) < before_ms
 }
 
 /// As they were stored: not checked again, and nothing is forgotten.
@@ -138,11 +137,11 @@ mod tests {
 
     /// Every list, of whatever length, shows what the sentence in [`Refs`]' description says.
     #[test]
-    fn refs_are_seen_for_two_minutes_and_no_longer() {
+    fn recent_refs_are_seen_and_no_others() {
         for count in [0, 1, 63, 64, 65, 127, 128, 129, 500] {
             let entries: Vec<_> = (1..=count).map(|sequence| entry(sequence, sequence * 1000)).collect();
             let mut pushed = Refs::default();
-            entries.iter().cloned().for_each(|entry| pushed.push(entry));
+            entries.iter().cloned().for_each(|entry| pushed.push(entry, 0));
             let stored: Refs = entries.iter().cloned().collect();
             assert_eq!(stored.len() as u64, count);
             assert_eq!(stored.iter().cloned().collect::<Vec<_>>(), entries);
@@ -164,11 +163,11 @@ mod tests {
     fn what_is_never_seen_again_is_forgotten() {
         let mut refs = Refs::default();
         for sequence in 1..=100_000 {
-            refs.push(entry(sequence, sequence * 1000));
+            refs.push(entry(sequence, sequence * 1000), (sequence - 1) * 1000);
         }
         assert!(refs.len() <= 120 + 2 * BLOCK, "{}", refs.len());
         let (len, known) = (refs.len(), entry(99_000, 0));
-        refs.push(known);
+        refs.push(known, u64::MAX);
         assert_eq!(refs.len(), len, "an older position is there already");
     }
 }

@@ -5,6 +5,7 @@ mod conversations;
 mod events;
 mod messages;
 mod orders;
+mod refs;
 mod tail;
 mod then;
 
@@ -77,6 +78,7 @@ fn least(min: &[Position], partition: u16) -> u64 {
 /// most a second for them, then `behind`) and say what they show.
 #[derive(Clone)]
 pub struct Reads {
+    log: Log,
     redis: Waiting,
     partitions: u16,
     tails: Arc<Tails>,
@@ -87,8 +89,8 @@ impl Reads {
     /// Reads from these.
     pub fn new(log: Log, redis: Waiting, history: ClickHouse) -> Self {
         let partitions = log.partitions();
-        let tails = Arc::new(Tails::new(log, history));
-        Self { redis, partitions, tails, orders: Arc::default() }
+        let tails = Arc::new(Tails::new(log.clone(), history));
+        Self { log, redis, partitions, tails, orders: Arc::default() }
     }
 }
 

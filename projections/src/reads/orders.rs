@@ -70,8 +70,7 @@ impl Orders {
     /// [`ViewError::Transient`] or [`ViewError::Corrupt`].
     pub(super) async fn page(&self, redis: &Redis, wanted: &Wanted<'_>) -> Result<Page, ViewError> {
         let Wanted { partition, tenant, user, after, limit, .. } = *wanted;
-        let Inbox { watermark, conversations, .. } =
-            inbox::page(redis, partition, tenant, user, after, limit).await?;
+        let Inbox { watermark, conversations, .. } = inbox::page(redis, partition, tenant, user, after, limit).await?;
         if let Some(conversations) = conversations {
             let place = |seen: Seen| ((seen.row.active_at_ms, seen.row.conversation), seen);
             return Ok(Page { watermark, conversations: conversations.into_iter().map(place).collect() });

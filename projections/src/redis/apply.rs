@@ -168,13 +168,13 @@ impl RedisProjector {
             tokio::task::yield_now().await;
         }
         let till = Place { sequence: steps.batches.last().map_or(steps.after, |last| last.sequence), index: 0 };
-        let hidden_before_ms = step.hidden_before_ms();
+        let nothing = step.of_nothing();
         let mut standing = self.write(steps, from, till, step).await?;
         for _ in 0..FORGET_CALLS_MAX {
             if !standing.applied || !standing.more_to_forget {
                 break;
             }
-            standing = self.write(steps, till, till, Step::that_hides_before(hidden_before_ms)).await?;
+            standing = self.write(steps, till, till, nothing.of_nothing()).await?;
         }
         Ok(standing.reached(steps))
     }
@@ -222,7 +222,7 @@ fn arguments(log: &LogId, from: Place, till: Place, step: Step) -> Args {
     args.number(FOLD_VERSION);
     args.number(HOT_MESSAGES);
     args.number(SLACK);
-    args.number(step.hidden_before_ms());
+    args.number(step.hidden_before_ms(till.index > 0));
     args.number(refs::LOT);
     args.number(FORGET_MAX);
     for operation in step.operations() {

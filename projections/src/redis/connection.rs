@@ -240,7 +240,8 @@ const PASSING: [&str; 12] = [
     "script was killed",
 ];
 /// What it says, of 6.2 and 7, when it refuses the user or what the user does.
-const REFUSED: [&str; 6] = ["WRONGPASS", "NOAUTH", "NOPERM", "AUTH <password>", "can't run this command", "can't access"];
+const REFUSED: [&str; 6] =
+    ["WRONGPASS", "NOAUTH", "NOPERM", "AUTH <password>", "can't run this command", "can't access"];
 /// What it says when something else lies there than the views know.
 const FOREIGN: &str = "WRONGTYPE";
 
@@ -397,10 +398,8 @@ mod tests {
     fn errors_that_pass_are_told_from_those_that_stay() {
         let said = |line: &str| {
             let parsed = ::redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
-            let error = ::redis::from_redis_value::<()>(parsed.clone()).map_or_else(
-                |error| RedisError::from(error),
-                |()| panic!("{parsed:?} is no error"),
-            );
+            let error = ::redis::from_redis_value::<()>(parsed.clone())
+                .map_or_else(|error| RedisError::from(error), |()| panic!("{parsed:?} is no error"));
             what_to_do("redis", &error)
         };
         const SCRIPT: &str = "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: ";
@@ -418,7 +417,8 @@ mod tests {
             "ERR max number of clients + cluster connections reached",
             "ERR Error running script (call to f_1): @user_script:9: Script killed by user with SCRIPT KILL...",
         ] {
-            for text in [text.to_owned(), format!("{SCRIPT}-{text}"), format!("{text} script: f1, on @user_script:9.")] {
+            for text in [text.to_owned(), format!("{SCRIPT}-{text}"), format!("{text} script: f1, on @user_script:9.")]
+            {
                 assert!(said(&text).is_transient(), "{text}: {:?}", said(&text));
             }
         }
@@ -433,7 +433,8 @@ mod tests {
             assert!(matches!(said(&text), ViewError::Mismatch(_)), "{text}: {:?}", said(&text));
         }
         let foreign = "WRONGTYPE Operation against a key holding the wrong kind of value";
-        for text in [foreign.to_owned(), format!("{SCRIPT}{foreign}"), format!("{SCRIPT}attempt to index a nil value")] {
+        for text in [foreign.to_owned(), format!("{SCRIPT}{foreign}"), format!("{SCRIPT}attempt to index a nil value")]
+        {
             assert!(matches!(said(&text), ViewError::Corrupt(_)), "{text}: {:?}", said(&text));
         }
     }

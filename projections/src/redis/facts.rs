@@ -95,7 +95,7 @@ impl<'a> Plan<'a> {
             match &self.keys[*place] {
                 FactKey::Member(tenant, conversation, user) => {
                     members::ask(&mut query, tenant, *conversation, user);
-                },
+                }
                 FactKey::Refs(tenant, sender, scope) => refs::ask(&mut query, tenant, sender, scope),
                 key => unreachable!("{key:?} lies in a hash"),
             }
@@ -123,9 +123,7 @@ fn hash_field(key: &FactKey) -> Option<(HashOf, Vec<u8>)> {
         FactKey::Cursor(tenant, id, user) => (HashOf::Cursors(tenant.clone(), *id), user.as_str().into()),
         FactKey::External(tenant, external) => (hash(addresses::external_key(tenant)), external.as_str().into()),
         FactKey::Direct(tenant, low, high) => (hash(addresses::direct_key(tenant)), addresses::pair(low, high)),
-        FactKey::ConversationLine(tenant, id, source) => {
-            (hash(lines::conversation_key(tenant, *id)), source.to_vec())
-        },
+        FactKey::ConversationLine(tenant, id, source) => (hash(lines::conversation_key(tenant, *id)), source.to_vec()),
         FactKey::UserLine(tenant, user, source) => (hash(lines::user_key(tenant, user)), source.to_vec()),
         FactKey::Policy(tenant) => (hash(policies::KEY.into()), tenant.as_str().into()),
         FactKey::Member(..) | FactKey::Refs(..) => return None,

@@ -12,7 +12,7 @@ use crate::facts::{Change, Fact, FactKey, changes};
 
 /// Raised with every change of what the views hold of an outcome. A generation remembers the version that filled it, and one
 /// of another version is to be built anew (`natter rebuild redis`).
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;
 
 /// What some successive outcomes of one partition change, folded: one operation per key, however many they are.
 /// Folding an outcome twice is folding it once.
@@ -28,8 +28,9 @@ pub(crate) struct Step {
     lines: lines::Fold,
     policies: policies::Fold,
     size: Size,
-    /// Refs that were left before this log time are hidden.
-    hidden_before_ms: u64,
+    /// Log time of the last outcome's batch, and before it.
+    log_ms: u64,
+    before_ms: u64,
 }
 
 /// What a step costs Redis at most: what is folded together can only be less.
@@ -65,19 +66,21 @@ impl Size {
 }
 
 impl Step {
-    /// A step without outcomes.
-    pub(crate) fn that_hides_before(hidden_before_ms: u64) -> Self {
-        Self { hidden_before_ms, ..Self::default() }
+    /// A step without outcomes, at the same log time.
+    pub(crate) fn of_nothing(&self) -> Self {
+        Self { log_ms: self.log_ms, before_ms: self.before_ms, ..Self::default() }
     }
 
-    /// Refs that were left before this log time (ms) are hidden when the step ends.
-    pub(crate) const fn hidden_before_ms(&self) -> u64 {
-        self.hidden_before_ms
+    /// What was left before this log time (ms) is hidden from all commands behind the step, which ends with a batch or
+    /// within one.
+    pub(crate) const fn hidden_before_ms(&self, is_within: bool) -> u64 {
+        let before_ms = if is_within { self.before_ms } else { self.log_ms };
+        before_ms.saturating_sub(REFS_RECENT_MS)
     }
 
     /// Whether one script call can take in this outcome, too. One always can.
     pub(crate) fn has_room_for(&self, placed: &Placed) -> bool {
-        let Some(event) = placed.event() else { return true };
+        let Some(event) = placed.accepted() else { return true };
         let Size { writes, bytes } = Size::of(&event);
         let fits = self.size.writes + writes <= CALL.writes && self.size.bytes + bytes <= CALL.bytes;
         fits || self.size.writes == 0
@@ -85,17 +88,19 @@ impl Step {
 
     /// Takes in the next outcome.
     pub(crate) fn outcome(&mut self, placed: &Placed) {
-        self.hidden_before_ms = placed.log_ms.saturating_sub(REFS_RECENT_MS);
-        let Some(event) = placed.event() else { return };
-        let Size { writes, bytes } = Size::of(&event);
+        (self.log_ms, self.before_ms) = (placed.log_ms, placed.before_ms);
+        let Some(accepted) = placed.accepted() else { return };
+        let Size { writes, bytes } = Size::of(&accepted);
         self.size = Size { writes: self.size.writes + writes, bytes: self.size.bytes + bytes };
-        self.conversations.event(&event);
-        self.messages.event(&event);
-        self.users.event(&event);
-        for change in changes(&event) {
+        if accepted.accepted.is_event() {
+            self.conversations.event(&accepted);
+            self.messages.event(&accepted);
+            self.users.event(&accepted);
+        }
+        for change in changes(&accepted) {
             match change {
-                Change::Set(key, fact) => self.set(event.at_ms(), key, fact),
-                Change::PushRef(FactKey::Refs(tenant, sender, scope), entry) => {
+                Change::Set(key, fact) => self.set(accepted.at_ms(), key, fact),
+                Change::PushRef(FactKey::Refs(tenant, sender, scope), entry, _) => {
                     self.refs.push(&tenant, &sender, &scope, &entry);
                 }
                 Change::PushRef(..) => unreachable!("only a list of refs takes refs"),
@@ -276,11 +281,19 @@ mod tests {
             reference: Ref::trusted(&format!("r{sequence}")),
             origin: Origin::Client,
             body,
+            evidence: Vec::new(),
         };
         let decision = Decision::Accepted(accepted);
         let outcome = Outcome { received: Received::Command(command), policy: None, learnt: Learnt::Nothing, decision };
         let position = Position::outcome(0, sequence, 0);
-        Placed { position, stored_ms: sequence * 10, log_ms: sequence * 10, policy: None, outcome }
+        Placed {
+            position,
+            stored_ms: sequence * 10,
+            log_ms: sequence * 10,
+            before_ms: sequence * 10 - 10,
+            policy: None,
+            outcome,
+        }
     }
 
     proptest! {

@@ -30,13 +30,7 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    pub(crate) fn conversation(
-        &mut self,
-        tenant: &Tenant,
-        conversation: ConversationId,
-        source: [u8; 16],
-        line: u64,
-    ) {
+    pub(crate) fn conversation(&mut self, tenant: &Tenant, conversation: ConversationId, source: [u8; 16], line: u64) {
         self.conversations.entry((tenant.clone(), conversation)).or_default().insert(source, line);
     }
 

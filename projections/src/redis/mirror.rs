@@ -23,7 +23,8 @@ use crate::facts::is_hidden;
 pub struct Mirror {
     position: u64,
     index: u32,
-    log_ms: u64,
+    /// Log time before whatever comes next, which says what is hidden.
+    seen_ms: u64,
     keys: HashMap<String, Held>,
     changed: HashSet<String>,
     /// Lists of refs, by the log time of the newest one: what they hold is kept no longer than it is visible.
@@ -75,7 +76,7 @@ impl Mirror {
         let mut step = Step::default();
         for outcome in outcomes.get(self.index as usize..end).unwrap_or_default() {
             step.outcome(outcome);
-            self.log_ms = outcome.log_ms;
+            self.seen_ms = if is_within { outcome.before_ms } else { outcome.log_ms };
         }
         (self.position, self.index) = if is_within { (sequence - 1, upto.unwrap_or(0)) } else { (sequence, 0) };
         for operation in step.operations() {
@@ -106,7 +107,7 @@ impl Mirror {
 
     /// Of a list's elements, how many at its begin are not visible at this position.
     pub fn invisible(&self, key: &str, held: &Held) -> usize {
-        if is_messages(key) { 0 } else { held.elements.partition_point(|left| is_hidden(left.log_ms, self.log_ms)) }
+        if is_messages(key) { 0 } else { held.elements.partition_point(|left| is_hidden(left.log_ms, self.seen_ms)) }
     }
 
     /// A page of Redis without what is hidden at this position, which may still lie there.
@@ -114,9 +115,9 @@ impl Mirror {
     pub fn visible(&self, mut page: Page) -> Page {
         let had = page.fields.len() + page.elements.len();
         if page.key == refs::QUEUE {
-            page.fields.retain(|(_, score)| number(score).map_or(true, |left_ms| !is_hidden(left_ms, self.log_ms)));
+            page.fields.retain(|(_, score)| number(score).map_or(true, |left_ms| !is_hidden(left_ms, self.seen_ms)));
         } else if is_refs(&page.key) {
-            page.elements.retain(|bytes| !is_hidden(Element::of(bytes).log_ms, self.log_ms));
+            page.elements.retain(|bytes| !is_hidden(Element::of(bytes).log_ms, self.seen_ms));
         }
         let is_empty = page.fields.len() + page.elements.len() == 0;
         if had > 0 && is_empty && page.next == START && self.held(&page.key).is_none() {
@@ -182,7 +183,7 @@ impl Mirror {
             elements.drain(..elements.len().saturating_sub(HOT_MESSAGES));
             return;
         }
-        while elements.front().is_some_and(|oldest| is_hidden(oldest.log_ms, self.log_ms)) {
+        while elements.front().is_some_and(|oldest| is_hidden(oldest.log_ms, self.seen_ms)) {
             elements.pop_front();
         }
         self.enqueue(items.last(), key_of_refs);
@@ -203,7 +204,7 @@ impl Mirror {
 
     /// Forgets lists of refs of which nothing is visible.
     fn forget(&mut self) {
-        while self.queue.first().is_some_and(|(left_ms, _)| is_hidden(*left_ms, self.log_ms)) {
+        while self.queue.first().is_some_and(|(left_ms, _)| is_hidden(*left_ms, self.seen_ms)) {
             let Some((_, key)) = self.queue.pop_first() else { return };
             self.keys.remove(&key);
             self.unset(refs::QUEUE.to_owned(), [key.into_bytes()]);

@@ -1,10 +1,12 @@
 //! Remembered refs of each sender.
 //!
 //! ```text
-//! r:<tenant>:<conversation>:<user>   list         in a conversation; oldest first; each: version and log time (8 bytes each, big endian), the entry
-//! rc:<tenant>:<user>                 list         of commands that make a conversation
-//! ru:<tenant>:<user>                 list         of commands about the user
-//! q                                  sorted set   key of each of these lists, by the log time of its newest ref
+//! r:<tenant>:<conversation>:<user>              list         in a conversation; oldest first; each: version and log time (8 bytes each, big endian), the entry
+//! ru:<tenant>:<user>                            list         of commands about the user
+//! rd:<tenant>:<bytes of user>:<user>:<peer>     list         of creates of a direct chat
+//! rx:<tenant>:<bytes of user>:<user>:<external> list         of creates with an external id
+//! rc:<tenant>:<user>                            list         of other creates
+//! q                                             sorted set   key of each of these lists, by the log time of its newest ref
 //! ```
 //!
 //! Which refs are visible is a function of the log: those of two minutes of log time ([`Refs`]). The rest is removed behind it: a
@@ -26,7 +28,7 @@ use crate::facts::{RefEntry, Refs};
 /// The queue of lists that will be forgotten.
 pub(crate) const QUEUE: &str = "q";
 /// How the keys of these lists begin.
-pub(crate) const KINDS: [&str; 3] = ["r", "rc", "ru"];
+pub(crate) const KINDS: [&str; 5] = ["r", "rc", "rd", "ru", "rx"];
 /// So many hidden refs of a list go together.
 pub(crate) const LOT: usize = 64;
 /// Bytes before the entry.
@@ -36,8 +38,10 @@ const PREFIX: usize = 16;
 pub(crate) fn key(tenant: &Tenant, sender: &UserId, scope: &RefScope) -> String {
     match scope {
         RefScope::Conversation(conversation) => format!("r:{tenant}:{conversation}:{sender}"),
-        RefScope::Create => format!("rc:{tenant}:{sender}"),
         RefScope::User => format!("ru:{tenant}:{sender}"),
+        RefScope::Direct(peer) => format!("rd:{tenant}:{}:{sender}:{peer}", sender.as_str().len()),
+        RefScope::External(external) => format!("rx:{tenant}:{}:{sender}:{external}", sender.as_str().len()),
+        RefScope::Created => format!("rc:{tenant}:{sender}"),
     }
 }
 
