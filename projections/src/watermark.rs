@@ -4,6 +4,8 @@ use std::fmt;
 
 use natter_nats::LogId;
 
+use crate::error::ViewError;
+
 /// How far a view of one partition has come: which log, and the last sequence of `EVT_p` that it has applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watermark {
@@ -22,6 +24,17 @@ impl Watermark {
     /// Whether it is one of `log`; an empty view's is one of any.
     pub fn is_of(&self, log: &LogId) -> bool {
         self.log.as_ref().is_none_or(|own| own == log)
+    }
+
+    /// The earlier one of two looks at the same view: what both together show surely.
+    ///
+    /// # Errors
+    /// [`ViewError::Transient`]: the view was emptied between them, or is another log's now.
+    pub fn earlier(self, other: Self) -> Result<Self, ViewError> {
+        if self.log != other.log {
+            return Err(ViewError::Transient(format!("the view stood at {self}, then at {other}")));
+        }
+        Ok(if other.sequence < self.sequence { other } else { self })
     }
 }
 

@@ -144,9 +144,9 @@ impl Auditor {
             let (sequence, header) = (stored.sequence, &batch.header);
             if let Some(side) = &mut self.redis
                 && sequence <= redis_upto
-                && side.mirror.position() + 1 == sequence
+                && side.mirror.position().0 + 1 == sequence
             {
-                side.mirror.fold(sequence, header.log_ms(), &batch.outcomes);
+                side.mirror.fold(sequence, &batch.outcomes, None);
             }
             if let Some(side) = &mut self.history
                 && sequence <= history_upto

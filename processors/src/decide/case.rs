@@ -40,7 +40,7 @@ impl<'a, F: Facts> Case<'a, F> {
     /// Nobody learns of a private conversation that it exists: not from another tenant, nor a stranger.
     pub(super) fn seen(&self, address: &Address) -> Result<Seen<'a>, Rejection> {
         let seen = existing(self.facts, self.tenant(), address).and_then(|(id, fact)| {
-            let member = self.facts.is_member(id, self.sender());
+            let member = self.facts.is_member(self.tenant(), id, self.sender());
             (member || fact.visibility == Visibility::Public).then_some(Seen { id, fact, member })
         });
         seen.ok_or_else(|| Rejection::new(ErrorCode::NotFound, "no such conversation"))

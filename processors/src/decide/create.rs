@@ -55,7 +55,7 @@ fn existing<F: Facts>(
         return Ok(Accepted::Existing { conversation });
     }
     let public = case.facts.conversation(conversation).is_some_and(|fact| fact.visibility == Visibility::Public);
-    let detail = if public || case.facts.is_member(conversation, case.sender()) {
+    let detail = if public || case.facts.is_member(case.tenant(), conversation, case.sender()) {
         format!("external id `{external}` is conversation {conversation}")
     } else {
         format!("external id `{external}` is taken")

@@ -17,7 +17,7 @@ pub(super) fn read<F: Facts>(case: &Case<'_, F>, address: &Address, seq: u64) ->
         let detail = format!("seq {seq} is beyond the last message, which has {head}");
         return Err(Rejection::new(ErrorCode::SeqBeyondEnd, detail));
     }
-    let cursor = case.facts.cursor(seen.id, case.sender());
+    let cursor = case.facts.cursor(case.tenant(), seen.id, case.sender());
     if seq <= cursor {
         return Ok(Accepted::Unchanged { conversation: Some(seen.id), seq: Some(cursor) });
     }

@@ -45,13 +45,13 @@ pub trait Facts {
     }
 
     /// Whether a user is in a conversation.
-    fn is_member(&self, id: ConversationId, user: &UserId) -> bool {
-        self.fact(&FactKey::Member(id, user.clone())).is_some()
+    fn is_member(&self, tenant: &Tenant, id: ConversationId, user: &UserId) -> bool {
+        self.fact(&FactKey::Member(tenant.clone(), id, user.clone())).is_some()
     }
 
     /// How far a user has read.
-    fn cursor(&self, id: ConversationId, user: &UserId) -> u64 {
-        match self.fact(&FactKey::Cursor(id, user.clone())) {
+    fn cursor(&self, tenant: &Tenant, id: ConversationId, user: &UserId) -> u64 {
+        match self.fact(&FactKey::Cursor(tenant.clone(), id, user.clone())) {
             Some(Fact::Cursor(seq)) => *seq,
             _ => 0,
         }

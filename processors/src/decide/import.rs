@@ -32,7 +32,7 @@ pub(super) fn line_key(command: &Command, line: &ImportLine, conversation: Optio
     match &command.body {
         Body::UpdateUser { .. } => Some(FactKey::UserLine(command.tenant.clone(), command.sender.clone(), line.source)),
         Body::SetPolicy { .. } => None,
-        _ => conversation.map(|id| FactKey::ConversationLine(id, line.source)),
+        _ => conversation.map(|id| FactKey::ConversationLine(command.tenant.clone(), id, line.source)),
     }
 }
 

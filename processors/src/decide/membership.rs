@@ -16,7 +16,8 @@ use super::facts::Facts;
 pub(super) fn add<F: Facts>(case: &Case<'_, F>, address: &Address, users: &[UserId]) -> Result<Accepted, Rejection> {
     let conversation = case.entered(address)?.group("nobody can be added to a direct chat")?.id;
     let mut known = HashSet::new();
-    let newcomers = users.iter().filter(|user| known.insert(*user) && !case.facts.is_member(conversation, user));
+    let is_member = |user: &UserId| case.facts.is_member(case.tenant(), conversation, user);
+    let newcomers = users.iter().filter(|user| known.insert(*user) && !is_member(user));
     let members: Vec<UserId> = newcomers.cloned().collect();
     if members.is_empty() {
         return Ok(unchanged(conversation));

@@ -49,15 +49,18 @@ pub fn needs(command: &Command, resolve: impl Fn(&FactKey) -> Option<Conversatio
 
 fn of_conversation(command: &Command, id: ConversationId, keys: &mut Vec<FactKey>) {
     keys.push(FactKey::Conversation(id));
-    keys.push(FactKey::Member(id, command.sender.clone()));
+    let tenant = &command.tenant;
+    keys.push(FactKey::Member(tenant.clone(), id, command.sender.clone()));
     match &command.body {
         Body::Add { members, .. } => {
             keys.extend([FactKey::Head(id), FactKey::MemberCount(id)]);
-            keys.extend(members.iter().map(|user| FactKey::Member(id, user.clone())));
+            keys.extend(members.iter().map(|user| FactKey::Member(tenant.clone(), id, user.clone())));
         }
         Body::Join { .. } => keys.extend([FactKey::Head(id), FactKey::MemberCount(id)]),
         Body::Leave { .. } => keys.push(FactKey::MemberCount(id)),
-        Body::Read { .. } => keys.extend([FactKey::Head(id), FactKey::Cursor(id, command.sender.clone())]),
+        Body::Read { .. } => {
+            keys.extend([FactKey::Head(id), FactKey::Cursor(tenant.clone(), id, command.sender.clone())]);
+        }
         Body::Send { .. } => keys.push(FactKey::Head(id)),
         Body::CreateDirect { .. }
         | Body::CreateGroup { .. }

@@ -30,71 +30,100 @@ struct Room {
     people: HashMap<UserId, Person, RandomState>,
 }
 
-/// What is known of a user in a conversation.
-#[derive(Debug, Default)]
+/// What is known of a user of one tenant in a conversation. A user of the same name in another tenant, who can only be
+/// refused, is among the others.
+#[derive(Debug)]
 struct Person {
+    tenant: Tenant,
     member: Option<Entry>,
     cursor: Option<Entry>,
-    /// Of the user of this tenant. One of the same name in another tenant, who can only be refused, is among the others.
-    refs: Option<(Tenant, Entry)>,
+    refs: Option<Entry>,
+}
+
+/// A fact of a person.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Member,
+    Cursor,
+    Refs,
+}
+
+/// Whose fact it is, where it is a person's.
+const fn of_person(key: &FactKey) -> Option<(Of, &Tenant, ConversationId, &UserId)> {
+    match key {
+        FactKey::Member(tenant, id, user) => Some((Of::Member, tenant, *id, user)),
+        FactKey::Cursor(tenant, id, user) => Some((Of::Cursor, tenant, *id, user)),
+        FactKey::Refs(tenant, user, RefScope::Conversation(id)) => Some((Of::Refs, tenant, *id, user)),
+        _ => None,
+    }
+}
+
+impl Person {
+    const fn nobody(tenant: Tenant) -> Self {
+        Self { tenant, member: None, cursor: None, refs: None }
+    }
+
+    const fn fact(&self, of: Of) -> Option<&Entry> {
+        match of {
+            Of::Member => self.member.as_ref(),
+            Of::Cursor => self.cursor.as_ref(),
+            Of::Refs => self.refs.as_ref(),
+        }
+    }
+
+    const fn place(&mut self, of: Of) -> &mut Option<Entry> {
+        match of {
+            Of::Member => &mut self.member,
+            Of::Cursor => &mut self.cursor,
+            Of::Refs => &mut self.refs,
+        }
+    }
 }
 
 impl Entries {
     pub(super) fn get(&self, key: &FactKey) -> Option<&Entry> {
+        if let Some((of, tenant, id, user)) = of_person(key) {
+            let person = self.rooms.get(&id).and_then(|room| room.people.get(user));
+            let entry = person.filter(|person| person.tenant == *tenant).and_then(|person| person.fact(of));
+            return entry.or_else(|| self.others.get(key));
+        }
         match key {
             FactKey::Conversation(id) => self.rooms.get(id)?.conversation.as_ref(),
             FactKey::Head(id) => self.rooms.get(id)?.head.as_ref(),
             FactKey::MemberCount(id) => self.rooms.get(id)?.member_count.as_ref(),
-            FactKey::Member(id, user) => self.rooms.get(id)?.people.get(user)?.member.as_ref(),
-            FactKey::Cursor(id, user) => self.rooms.get(id)?.people.get(user)?.cursor.as_ref(),
-            FactKey::Refs(tenant, user, RefScope::Conversation(id)) => {
-                let refs = self.rooms.get(id).and_then(|room| room.people.get(user)?.refs.as_ref());
-                match refs {
-                    Some((of, entry)) if of == tenant => Some(entry),
-                    _ => self.others.get(key),
-                }
-            }
             _ => self.others.get(key),
         }
     }
 
     pub(super) fn get_mut(&mut self, key: &FactKey) -> Option<&mut Entry> {
+        if let Some((of, tenant, id, user)) = of_person(key) {
+            let person = self.rooms.get_mut(&id).and_then(|room| room.people.get_mut(user));
+            let entry = person.filter(|person| person.tenant == *tenant).and_then(|person| person.place(of).as_mut());
+            return entry.or_else(|| self.others.get_mut(key));
+        }
         match key {
             FactKey::Conversation(id) => self.rooms.get_mut(id)?.conversation.as_mut(),
             FactKey::Head(id) => self.rooms.get_mut(id)?.head.as_mut(),
             FactKey::MemberCount(id) => self.rooms.get_mut(id)?.member_count.as_mut(),
-            FactKey::Member(id, user) => self.rooms.get_mut(id)?.people.get_mut(user)?.member.as_mut(),
-            FactKey::Cursor(id, user) => self.rooms.get_mut(id)?.people.get_mut(user)?.cursor.as_mut(),
-            FactKey::Refs(tenant, user, RefScope::Conversation(id)) => {
-                let refs = self.rooms.get_mut(id).and_then(|room| room.people.get_mut(user)?.refs.as_mut());
-                match refs {
-                    Some((of, entry)) if of == tenant => Some(entry),
-                    _ => self.others.get_mut(key),
-                }
-            }
             _ => self.others.get_mut(key),
         }
     }
 
     /// Puts an entry in place of the one that is under `key`, if one is.
     pub(super) fn insert(&mut self, key: FactKey, entry: Entry) {
+        if let Some((of, tenant, id, user)) = of_person(&key) {
+            let elsewhere = self.others.contains_key(&key);
+            let people = &mut self.rooms.entry(id).or_default().people;
+            let person = people.entry(user.clone()).or_insert_with(|| Person::nobody(tenant.clone()));
+            if person.tenant == *tenant && !elsewhere {
+                *person.place(of) = Some(entry);
+                return;
+            }
+        }
         match key {
             FactKey::Conversation(id) => self.room(id).conversation = Some(entry),
             FactKey::Head(id) => self.room(id).head = Some(entry),
             FactKey::MemberCount(id) => self.room(id).member_count = Some(entry),
-            FactKey::Member(id, user) => self.person(id, user).member = Some(entry),
-            FactKey::Cursor(id, user) => self.person(id, user).cursor = Some(entry),
-            FactKey::Refs(tenant, user, RefScope::Conversation(id)) => {
-                let key = FactKey::Refs(tenant.clone(), user.clone(), RefScope::Conversation(id));
-                let elsewhere = self.others.contains_key(&key);
-                match &mut self.person(id, user).refs {
-                    place @ None if !elsewhere => *place = Some((tenant, entry)),
-                    Some((of, place)) if *of == tenant => *place = entry,
-                    _ => {
-                        self.others.insert(key, entry);
-                    }
-                }
-            }
             key => {
                 self.others.insert(key, entry);
             }
@@ -104,10 +133,10 @@ impl Entries {
     /// How many are `such`, which is asked once for each.
     pub(super) fn count(&self, mut such: impl FnMut(&Entry) -> bool) -> usize {
         let rooms = self.rooms.values().flat_map(|room| {
-            let people = room.people.values().flat_map(|person| {
-                let refs = person.refs.as_ref().map(|(_, entry)| entry);
-                [person.member.as_ref(), person.cursor.as_ref(), refs]
-            });
+            let people = room
+                .people
+                .values()
+                .flat_map(|person| [person.member.as_ref(), person.cursor.as_ref(), person.refs.as_ref()]);
             [room.conversation.as_ref(), room.head.as_ref(), room.member_count.as_ref()].into_iter().chain(people)
         });
         rooms.flatten().chain(self.others.values()).filter(|entry| such(entry)).count()
@@ -120,10 +149,9 @@ impl Entries {
                 place.take_if(|entry| !keep(entry));
             }
             room.people.retain(|_, person| {
-                for place in [&mut person.member, &mut person.cursor] {
+                for place in [&mut person.member, &mut person.cursor, &mut person.refs] {
                     place.take_if(|entry| !keep(entry));
                 }
-                person.refs.take_if(|(_, entry)| !keep(entry));
                 person.member.is_some() || person.cursor.is_some() || person.refs.is_some()
             });
             let any = room.conversation.is_some() || room.head.is_some() || room.member_count.is_some();
@@ -135,12 +163,11 @@ impl Entries {
     /// All of them with their keys.
     pub(super) fn into_pairs(self) -> impl Iterator<Item = (FactKey, Entry)> {
         let rooms = self.rooms.into_iter().flat_map(|(id, room)| {
-            let people = room.people.into_iter().flat_map(move |(user, person)| {
-                let refs = person
-                    .refs
-                    .map(|(tenant, entry)| (FactKey::Refs(tenant, user.clone(), RefScope::Conversation(id)), entry));
-                let member = person.member.map(|entry| (FactKey::Member(id, user.clone()), entry));
-                let cursor = person.cursor.map(|entry| (FactKey::Cursor(id, user), entry));
+            let people = room.people.into_iter().flat_map(move |(user, Person { tenant, member, cursor, refs })| {
+                let scope = RefScope::Conversation(id);
+                let refs = refs.map(|entry| (FactKey::Refs(tenant.clone(), user.clone(), scope), entry));
+                let member = member.map(|entry| (FactKey::Member(tenant.clone(), id, user.clone()), entry));
+                let cursor = cursor.map(|entry| (FactKey::Cursor(tenant, id, user), entry));
                 [member, cursor, refs]
             });
             let of_all = [
@@ -156,10 +183,6 @@ impl Entries {
     fn room(&mut self, id: ConversationId) -> &mut Room {
         self.rooms.entry(id).or_default()
     }
-
-    fn person(&mut self, id: ConversationId, user: UserId) -> &mut Person {
-        self.room(id).people.entry(user).or_default()
-    }
 }
 
 #[cfg(test)]
@@ -174,10 +197,11 @@ mod tests {
         let mut keys = vec![FactKey::Policy(one.clone()), FactKey::direct(&one, &ada, &bob)];
         for id in rooms {
             keys.extend([FactKey::Conversation(id), FactKey::Head(id), FactKey::MemberCount(id)]);
-            keys.push(FactKey::ConversationLine(id, [1; 16]));
+            keys.push(FactKey::ConversationLine(one.clone(), id, [1; 16]));
             for user in [&ada, &bob] {
-                keys.extend([FactKey::Member(id, user.clone()), FactKey::Cursor(id, user.clone())]);
                 for tenant in [&one, &other] {
+                    keys.push(FactKey::Member(tenant.clone(), id, user.clone()));
+                    keys.push(FactKey::Cursor(tenant.clone(), id, user.clone()));
                     for scope in [RefScope::Conversation(id), RefScope::Created, RefScope::User] {
                         keys.push(FactKey::Refs(tenant.clone(), user.clone(), scope));
                     }

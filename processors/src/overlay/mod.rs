@@ -202,9 +202,9 @@ const fn conversation_of(key: &FactKey) -> Option<ConversationId> {
         FactKey::Conversation(id)
         | FactKey::Head(id)
         | FactKey::MemberCount(id)
-        | FactKey::Member(id, _)
-        | FactKey::Cursor(id, _)
-        | FactKey::ConversationLine(id, _)
+        | FactKey::Member(_, id, _)
+        | FactKey::Cursor(_, id, _)
+        | FactKey::ConversationLine(_, id, _)
         | FactKey::Refs(_, _, RefScope::Conversation(id)) => Some(*id),
         FactKey::Refs(..)
         | FactKey::External(..)

@@ -18,16 +18,15 @@ impl Names {
     /// The same key, of names that others have too.
     pub(super) fn shared(&mut self, key: FactKey) -> FactKey {
         match key {
-            FactKey::Member(id, user) => FactKey::Member(id, self.user(user)),
-            FactKey::Cursor(id, user) => FactKey::Cursor(id, self.user(user)),
+            FactKey::Member(tenant, id, user) => FactKey::Member(self.tenant(tenant), id, self.user(user)),
+            FactKey::Cursor(tenant, id, user) => FactKey::Cursor(self.tenant(tenant), id, self.user(user)),
             FactKey::Refs(tenant, user, scope) => FactKey::Refs(self.tenant(tenant), self.user(user), scope),
             FactKey::External(tenant, external) => FactKey::External(self.tenant(tenant), external),
             FactKey::Direct(tenant, low, high) => FactKey::Direct(self.tenant(tenant), self.user(low), self.user(high)),
             FactKey::UserLine(tenant, user, source) => FactKey::UserLine(self.tenant(tenant), self.user(user), source),
             FactKey::Policy(tenant) => FactKey::Policy(self.tenant(tenant)),
-            FactKey::Conversation(_) | FactKey::Head(_) | FactKey::MemberCount(_) | FactKey::ConversationLine(..) => {
-                key
-            }
+            FactKey::ConversationLine(tenant, id, source) => FactKey::ConversationLine(self.tenant(tenant), id, source),
+            FactKey::Conversation(_) | FactKey::Head(_) | FactKey::MemberCount(_) => key,
         }
     }
 

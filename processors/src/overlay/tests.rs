@@ -16,8 +16,12 @@ fn ada() -> UserId {
     UserId::trusted("ada")
 }
 
+fn demo() -> Tenant {
+    Tenant::trusted("demo")
+}
+
 fn refs_key() -> FactKey {
-    FactKey::Refs(Tenant::trusted("demo"), ada(), RefScope::Conversation(ROOM))
+    FactKey::Refs(demo(), ada(), RefScope::Conversation(ROOM))
 }
 
 /// Ada makes the room, or says something in it, in the batch at `sequence`.
@@ -76,11 +80,11 @@ fn of_a_room_that_was_made_here_everything_is_known() {
     let mut overlay = Overlay::above(10, 100);
     assert!(!overlay.touch(&FactKey::Head(ROOM)));
     fold(&mut overlay, 11, None);
-    for key in [FactKey::Head(ROOM), FactKey::Cursor(ROOM, UserId::trusted("bob")), refs_key()] {
+    for key in [FactKey::Head(ROOM), FactKey::Cursor(demo(), ROOM, UserId::trusted("bob")), refs_key()] {
         assert!(overlay.touch(&key), "{key:?}");
     }
     assert_eq!(overlay.head(ROOM), 0);
-    assert!(overlay.is_member(ROOM, &ada()));
+    assert!(overlay.is_member(&demo(), ROOM, &ada()));
     fold(&mut overlay, 12, Some(1));
     assert!(remembers(&overlay, 12));
     assert!(!overlay.touch(&FactKey::Policy(Tenant::trusted("demo"))));
@@ -127,7 +131,7 @@ fn forgetting_a_change_raises_the_floor() {
     assert_eq!(overlay.head(ROOM), 1);
     assert!(!overlay.touch(&FactKey::Conversation(ROOM)));
     // Since the making of the room may be forgotten, nothing is known of whoever is not here.
-    assert!(!overlay.touch(&FactKey::Cursor(ROOM, UserId::trusted("bob"))));
+    assert!(!overlay.touch(&FactKey::Cursor(demo(), ROOM, UserId::trusted("bob"))));
     overlay.begin_round();
     // What was used last goes last.
     overlay.sweep(12);
@@ -139,7 +143,7 @@ fn forgetting_a_change_raises_the_floor() {
 #[test]
 fn what_a_batch_uses_is_not_forgotten() {
     let mut overlay = Overlay::above(10, 4);
-    let key = FactKey::Member(ROOM, ada());
+    let key = FactKey::Member(demo(), ROOM, ada());
     overlay.settle(key.clone(), Some(Fact::Member(Role::Member)));
     overlay.settle(FactKey::Head(ROOM), None);
     overlay.begin_round();

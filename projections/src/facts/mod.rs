@@ -14,10 +14,11 @@ use natter_schemas::names::{ExternalId, Tenant, UserId};
 use natter_schemas::outcome::Accepted;
 use natter_schemas::policy::PolicyHash;
 
-pub use self::refs::{RefEntry, Refs};
+pub use self::refs::{RefEntry, Refs, is_hidden};
 pub use crate::redis::{Loaded, load};
 
-/// What a fact is about. All keys of one command's facts lie in its partition.
+/// What a fact is about. All keys of one command's facts lie in its partition. What is of somebody or something by name
+/// carries the tenant whose name it is, so that no command finds what another tenant's users of the same names left.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FactKey {
     /// A conversation's [`Fact::Conversation`].
@@ -27,9 +28,9 @@ pub enum FactKey {
     /// A conversation's [`Fact::MemberCount`].
     MemberCount(ConversationId),
     /// A user's [`Fact::Member`] in a conversation.
-    Member(ConversationId, UserId),
+    Member(Tenant, ConversationId, UserId),
     /// A user's [`Fact::Cursor`] in a conversation.
-    Cursor(ConversationId, UserId),
+    Cursor(Tenant, ConversationId, UserId),
     /// A sender's remembered [`Fact::Refs`].
     Refs(Tenant, UserId, RefScope),
     /// The conversation with an external id: [`Fact::Address`].
@@ -37,7 +38,7 @@ pub enum FactKey {
     /// The direct chat of a pair, lower user id first: [`Fact::Address`].
     Direct(Tenant, UserId, UserId),
     /// The highest line of a source in a conversation: [`Fact::Line`].
-    ConversationLine(ConversationId, [u8; 16]),
+    ConversationLine(Tenant, ConversationId, [u8; 16]),
     /// The highest line of a source about a user: [`Fact::Line`].
     UserLine(Tenant, UserId, [u8; 16]),
     /// A tenant's [`Fact::Policy`] in this partition.
@@ -134,7 +135,9 @@ pub fn changes(event: &Event<'_>) -> Vec<Change> {
         && !matches!(event.accepted, Accepted::ImportedBefore { .. })
     {
         let key = match (&command.body, event.accepted.conversation()) {
-            (Body::Send { .. }, Some(conversation)) => Some(FactKey::ConversationLine(conversation, line.source)),
+            (Body::Send { .. }, Some(conversation)) => {
+                Some(FactKey::ConversationLine(command.tenant.clone(), conversation, line.source))
+            }
             (Body::UpdateUser { .. }, _) => {
                 Some(FactKey::UserLine(command.tenant.clone(), command.sender.clone(), line.source))
             }
@@ -147,32 +150,32 @@ pub fn changes(event: &Event<'_>) -> Vec<Change> {
 
 fn accepted_changes(event: &Event<'_>) -> Vec<Change> {
     let command = event.command;
-    let sender = &command.sender;
+    let (tenant, sender) = (&command.tenant, &command.sender);
     let set = |key, fact| Change::Set(key, Some(fact));
     match event.accepted {
         Accepted::Created { conversation, members } => created(event, *conversation, members),
         Accepted::Added { conversation, members, seq, member_count } => {
             let mut changes = vec![set(FactKey::MemberCount(*conversation), Fact::MemberCount(*member_count))];
             for user in members {
-                changes.extend(entered(*conversation, user, Role::Member, *seq));
+                changes.extend(entered(tenant, *conversation, user, Role::Member, *seq));
             }
             changes
         }
         Accepted::Joined { conversation, seq, member_count } => {
-            let mut changes = entered(*conversation, sender, Role::Member, *seq).to_vec();
+            let mut changes = entered(tenant, *conversation, sender, Role::Member, *seq).to_vec();
             changes.push(set(FactKey::MemberCount(*conversation), Fact::MemberCount(*member_count)));
             changes
         }
         Accepted::Left { conversation, member_count } => vec![
-            Change::Set(FactKey::Member(*conversation, sender.clone()), None),
+            Change::Set(FactKey::Member(tenant.clone(), *conversation, sender.clone()), None),
             set(FactKey::MemberCount(*conversation), Fact::MemberCount(*member_count)),
         ],
         Accepted::Read { conversation, seq, .. } => {
-            vec![set(FactKey::Cursor(*conversation, sender.clone()), Fact::Cursor(*seq))]
+            vec![set(FactKey::Cursor(tenant.clone(), *conversation, sender.clone()), Fact::Cursor(*seq))]
         }
         Accepted::Sent { conversation, seq, .. } => vec![
             set(FactKey::Head(*conversation), Fact::Head(*seq)),
-            set(FactKey::Cursor(*conversation, sender.clone()), Fact::Cursor(*seq)),
+            set(FactKey::Cursor(tenant.clone(), *conversation, sender.clone()), Fact::Cursor(*seq)),
         ],
         Accepted::PolicySet { hash } => {
             vec![Change::Set(FactKey::Policy(command.tenant.clone()), hash.map(Fact::Policy))]
@@ -195,9 +198,9 @@ fn created(event: &Event<'_>, conversation: ConversationId, members: &[UserId]) 
     let set = |key, fact| Change::Set(key, Some(fact));
     let member_count = u32::try_from(members.len() + 1).unwrap_or(u32::MAX);
     let mut changes = vec![set(FactKey::MemberCount(conversation), Fact::MemberCount(member_count))];
-    changes.extend(entered(conversation, sender, Role::Owner, 0));
+    changes.extend(entered(tenant, conversation, sender, Role::Owner, 0));
     for user in members {
-        changes.extend(entered(conversation, user, Role::Member, 0));
+        changes.extend(entered(tenant, conversation, user, Role::Member, 0));
     }
     if let Some(external) = &external {
         changes.push(set(FactKey::External(tenant.clone(), external.clone()), Fact::Address(conversation)));
@@ -211,9 +214,9 @@ fn created(event: &Event<'_>, conversation: ConversationId, members: &[UserId]) 
 }
 
 /// Newcomers read all history and start with nothing unread.
-fn entered(conversation: ConversationId, user: &UserId, role: Role, seq: u64) -> [Change; 2] {
+fn entered(tenant: &Tenant, conversation: ConversationId, user: &UserId, role: Role, seq: u64) -> [Change; 2] {
     [
-        Change::Set(FactKey::Member(conversation, user.clone()), Some(Fact::Member(role))),
-        Change::Set(FactKey::Cursor(conversation, user.clone()), Some(Fact::Cursor(seq))),
+        Change::Set(FactKey::Member(tenant.clone(), conversation, user.clone()), Some(Fact::Member(role))),
+        Change::Set(FactKey::Cursor(tenant.clone(), conversation, user.clone()), Some(Fact::Cursor(seq))),
     ]
 }

@@ -88,11 +88,16 @@ impl Refs {
 
     /// The oldest so many are not visible any more.
     fn old(&self, before_ms: u64) -> usize {
-        let is_old = |entry: &RefEntry| entry.answered.log_ms + REFS_RECENT_MS < before_ms;
+        let is_old = |entry: &RefEntry| is_hidden(entry.answered.log_ms, before_ms);
         let blocks = self.full.partition_point(|block| block.last().is_some_and(is_old));
         let rest = self.full.get(blocks).map_or(&self.last[..], |block| block);
         blocks * BLOCK + rest.partition_point(is_old)
     }
+}
+
+/// Whether a ref that was left at `left_ms` of log time is hidden from a command before whose batch it was `before_ms`.
+pub const fn is_hidden(left_ms: u64, before_ms: u64) -> bool {
+    left_ms.saturating_add(REFS_RECENT_MS) < before_ms
 }
 
 /// As they were stored: not checked again, and nothing is forgotten.

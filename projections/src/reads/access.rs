@@ -42,7 +42,7 @@ impl Reads {
                 found.map_err(|error| error_body(&error))?.1.ok_or_else(not_found)?
             }
         };
-        let read = |redis| async move { inbox::conversation(&redis, partition, id, user).await };
+        let read = |redis| async move { inbox::conversation(&redis, partition, id, tenant, user).await };
         let found = self.redis.at_least(partition, least, |(watermark, _)| watermark, read).await;
         let (watermark, seen) = found.map_err(|error| error_body(&error))?;
         let mut seen = seen.filter(|seen| seen.row.fact.tenant == *tenant).ok_or_else(not_found)?;

@@ -13,6 +13,7 @@ use natter_schemas::slot::Slot;
 use natter_schemas::wire::reads::{ConversationRead, ConversationsPage, Member, MembersPage};
 use natter_schemas::wire::server::ErrorBody;
 
+use super::orders::Wanted;
 use super::then::AsOf;
 use super::{Asking, Memberships, Reads, error_body, least};
 use crate::error::ViewError;
@@ -36,21 +37,24 @@ impl Reads {
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
         let after = cursor.map(parse_cursor).transpose()?;
         let parts = (0..self.partitions).map(|partition| {
-            let read = move |redis| async move { inbox::page(&redis, partition, tenant, user, after, limit).await };
-            self.redis.at_least(partition, asking.least(partition), |inbox| &inbox.watermark, read)
+            let least = asking.least(partition);
+            let read = move |redis| async move {
+                self.orders.page(&redis, &Wanted { partition, tenant, user, least, after, limit }).await
+            };
+            self.redis.at_least(partition, least, |part| &part.watermark, read)
         });
         let parts = try_join_all(parts).await.map_err(|error| error_body(&error))?;
         let positions = (0..self.partitions).zip(&parts).map(|(p, part)| Position::batch(p, part.watermark.sequence));
         let positions = positions.collect();
         // A part that is full may have more behind it.
         let mut more = parts.iter().any(|part| part.conversations.len() == limit as usize);
-        let mut seen: Vec<_> = parts.into_iter().flat_map(|part| part.conversations).collect();
-        seen.sort_by_key(|seen| std::cmp::Reverse((seen.row.active_at_ms, seen.row.conversation)));
-        more |= seen.len() > limit as usize;
-        seen.truncate(limit as usize);
-        let last = seen.last().filter(|_| more);
-        let next_cursor = last.map(|seen| format!("{}-{}", seen.row.active_at_ms, seen.row.conversation));
-        let conversations = seen.into_iter().map(|seen| seen.into_wire(user)).collect();
+        let mut listed: Vec<_> = parts.into_iter().flat_map(|part| part.conversations).collect();
+        listed.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
+        more |= listed.len() > limit as usize;
+        listed.truncate(limit as usize);
+        let last = listed.last().filter(|_| more);
+        let next_cursor = last.map(|((active_at_ms, conversation), _)| format!("{active_at_ms}-{conversation}"));
+        let conversations = listed.into_iter().map(|(_, seen)| seen.into_wire(user)).collect();
         Ok(ConversationsPage { conversations, next_cursor, positions })
     }
 
@@ -84,10 +88,10 @@ impl Reads {
             return self.members_then(asking, &then, after.as_ref(), limit).await;
         }
         let known = self.joined(asking, address).await?;
-        let (partition, id) = (known.partition, known.id());
+        let (partition, id, tenant) = (known.partition, known.id(), asking.tenant);
         let read = |redis| {
             let after = after.as_ref();
-            async move { members::page(&redis, partition, id, after, limit).await }
+            async move { members::page(&redis, partition, tenant, id, after, limit).await }
         };
         let page = self.redis.at_least(partition, known.shows, |page| &page.watermark, read).await;
         let page = page.map_err(|error| error_body(&error))?;
@@ -111,7 +115,7 @@ impl Reads {
     }
 
     /// The ids of all the users' conversations, partition by partition, as of at least `min`: for sessions that open. One
-    /// question to each partition, however many they are.
+    /// question to each partition as long as they are not in thousands of conversations, which come by further ones.
     ///
     /// # Errors
     /// `behind`, `unavailable`.

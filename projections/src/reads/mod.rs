@@ -4,6 +4,7 @@ mod access;
 mod conversations;
 mod events;
 mod messages;
+mod orders;
 mod refs;
 mod tail;
 mod then;
@@ -18,6 +19,7 @@ use natter_schemas::position::Position;
 use natter_schemas::wire::reads::Message;
 use natter_schemas::wire::server::ErrorBody;
 
+use self::orders::Orders;
 use self::tail::Tails;
 pub use self::then::AsOf;
 use crate::clickhouse::ClickHouse;
@@ -80,6 +82,7 @@ pub struct Reads {
     redis: Waiting,
     partitions: u16,
     tails: Arc<Tails>,
+    orders: Arc<Orders>,
 }
 
 impl Reads {
@@ -87,7 +90,7 @@ impl Reads {
     pub fn new(log: Log, redis: Waiting, history: ClickHouse) -> Self {
         let partitions = log.partitions();
         let tails = Arc::new(Tails::new(log.clone(), history));
-        Self { log, redis, partitions, tails }
+        Self { log, redis, partitions, tails, orders: Arc::default() }
     }
 }
 

@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 /// To connect, to check the server, to run a script.
 const EVERYBODY: &str = "+auth +ping +info +evalsha +eval";
 /// What `query.lua` reads with, and all that `inbox.lua` does.
-const READS: &str = "+hmget +hget +lrange +lindex +smembers +zrangebylex";
+const READS: &str = "+hmget +hget +lrange +lindex +scard +smembers +sscan +zrangebylex";
 /// What `apply.lua` does.
-const WRITES: &str = "+hmget +hset +hdel +sadd +srem +zadd +zremrangebylex +rpush +ltrim +lindex";
+const WRITES: &str = "+hmget +hset +hdel +sadd +srem +zadd +zrem +zrangebyscore +zremrangebylex +rpush +ltrim +lindex";
 
 /// Commands and keys of a role's user, as `ACL SETUSER` takes them.
 pub fn rules(role: ServerRole) -> String {
@@ -26,7 +26,7 @@ pub fn rules(role: ServerRole) -> String {
             format!("~{{*}}:watermark ~{{*}}:*:[cmkxdir]:* ~{{*}}:*:[ir][ucdx]:* ~{{*}}:*:policies {EVERYBODY} {READS}")
         }
         ServerRole::Projector => format!("~{{*}}:* {EVERYBODY} {WRITES}"),
-        ServerRole::Auditor => format!("~{{*}}:* {EVERYBODY} {READS} +scan +hscan +sscan +zscan +type +dbsize"),
+        ServerRole::Auditor => format!("~{{*}}:* {EVERYBODY} {READS} +scan +hscan +zscan +type +dbsize"),
     }
 }
 
@@ -56,8 +56,9 @@ mod tests {
         rules(role).split(' ').filter_map(|word| word.strip_prefix('+')).map(str::to_owned).collect()
     }
 
-    /// The commands of `redis.call('NAME'` and, in `apply.lua`, of its own `call('NAME'`.
+    /// The commands of `redis.call('NAME'` and, in `apply.lua`, of its own `call('NAME'` and `call_with('NAME'`.
     fn called(script: &str) -> BTreeSet<String> {
+        let script = script.replace("call_with('", "call('");
         let calls = script.split("call('").skip(1);
         calls.filter_map(|rest| rest.split_once('\'')).map(|(name, _)| name.to_lowercase()).collect()
     }

@@ -1,45 +1,54 @@
--- Advances all Redis views of one partition by one step: check first, then write, the watermark last.
+-- Advances all Redis views of one partition by one part of a step: check first, then write, the place last.
 --
 -- KEYS[1]  {p}:watermark, or {p}:next of the views that are built beside the live ones
--- ARGV     log id, sequence that must stand there ('0': none), sequence after the step, messages kept, slack,
---          refs kept, log time (ms) within which refs are recent, version of the fold, then operations: name, key, count,
---          count items
--- Answer   {log id, sequence, 1 where the step was applied, else 0}
-local function standing(applied)
-  local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence')
-  return {mark[1] or '', mark[2] or '0', applied}
+-- ARGV     log id, place that must stand there (sequence, outcomes of the batch behind it), place after this part, both places
+--          as one number each, version of the fold, messages kept, slack, log time (ms) before which refs are hidden,
+--          refs of a lot, lists to forget at most, then operations: name, key, count, count items
+-- Answer   {log id, sequence, 1 where the part was applied, else 0, outcomes of the batch behind it, 1 where there is more to forget}
+local ARGS = 14
+local function standing(applied, more)
+  local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'index')
+  return {mark[1] or '', mark[2] or '0', applied, mark[3] or '0', more}
 end
 
-local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation', 'begun')
-if (mark[1] and mark[1] ~= ARGV[1]) or (mark[2] or '0') ~= ARGV[2] then
-  return standing(0)
+local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'index', 'generation', 'begun')
+if (mark[1] and mark[1] ~= ARGV[1]) or (mark[2] or '0') ~= ARGV[2] or (mark[3] or '0') ~= ARGV[3] then
+  return standing(0, 0)
 end
 
 -- Views that are built beside the live ones and have gone meanwhile: nothing is written in the place of others.
 local is_live = string.match(KEYS[1], ':watermark$')
-if not is_live and not mark[3] then
-  return standing(0)
+if not is_live and not mark[4] then
+  return standing(0, 0)
 end
 
-local prefix = string.match(KEYS[1], '^{%d+}:') .. (mark[3] or '0') .. ':'
-local messages_kept, messages_slack = tonumber(ARGV[4]), tonumber(ARGV[5])
-local refs_kept, refs_recent_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
+local prefix = string.match(KEYS[1], '^{%d+}:') .. (mark[4] or '0') .. ':'
+local messages_kept, messages_slack = tonumber(ARGV[9]), tonumber(ARGV[10])
+local hidden_before_ms, refs_lot, forget_max = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 
 -- Lua's stack holds some 8,000 values; even, so that fields and values stay together.
 local CHUNK = 4000
-local function call(command, key, first, last)
+local function call_with(command, key, items, first, last)
   local answer
   while first <= last do
     local till = math.min(first + CHUNK - 1, last)
-    answer = redis.call(command, key, unpack(ARGV, first, till))
+    answer = redis.call(command, key, unpack(items, first, till))
     first = till + 1
   end
   return answer
 end
 
--- A script that fails half-way is not rolled back: a step that began and did not end may have left anything behind.
-local is_half_written = mark[4] and mark[4] ~= mark[2]
-redis.call('HSET', KEYS[1], 'begun', ARGV[3])
+local function call(command, key, first, last)
+  return call_with(command, key, ARGV, first, last)
+end
+
+-- A script that fails half-way is not rolled back: one that began and did not end may have left anything up to where it was
+-- to end, until that is passed, however the same outcomes are cut when they come again.
+local begun = tonumber(mark[5] or '0')
+local is_half_written = begun > tonumber(ARGV[6])
+if begun < tonumber(ARGV[7]) then
+  redis.call('HSET', KEYS[1], 'begun', ARGV[7])
+end
 if not mark[1] then
   redis.call('HSET', KEYS[1], 'fold', ARGV[8])
 end
@@ -56,80 +65,94 @@ local function append(key, first, last)
   return call('RPUSH', key, first, last) or 0
 end
 
--- A ref's second number is its log time; the oldest go in lots when a whole lot is neither recent nor among the newest.
--- Looked at once a lot only, since looking into a list takes time.
-local function append_refs(key, first, last)
+-- A ref's second number is its log time. The queue has each list once, by the time of its newest ref.
+local queue, queued = prefix .. 'q', {}
+local function append_refs(name, first, last)
+  queued[#queued + 1] = string.format('%.0f', (struct.unpack('>I8', ARGV[last], 9)))
+  queued[#queued + 1] = name
+  local key = prefix .. name
   local length = append(key, first, last)
-  if length % refs_kept > last - first then
+  -- A list that never rests loses what is hidden by lots, looked at once a lot only, since looking into a list takes time.
+  if length % refs_lot > last - first then
     return
   end
-  local now = struct.unpack('>I8', ARGV[last], 9)
-  while length >= 2 * refs_kept do
-    local log_ms = struct.unpack('>I8', redis.call('LINDEX', key, refs_kept - 1), 9)
-    if log_ms + refs_recent_ms >= now then
+  while length >= refs_lot do
+    if struct.unpack('>I8', redis.call('LINDEX', key, refs_lot - 1), 9) >= hidden_before_ms then
       break
     end
-    redis.call('LTRIM', key, refs_kept, -1)
-    length = length - refs_kept
+    redis.call('LTRIM', key, refs_lot, -1)
+    length = length - refs_lot
   end
 end
 
 local apply = {}
 
-function apply.set(key, first, last)
-  call('HSET', key, first, last)
+function apply.set(name, first, last)
+  call('HSET', prefix .. name, first, last)
 end
 
-function apply.unset(key, first, last)
-  call('HDEL', key, first, last)
+function apply.unset(name, first, last)
+  call('HDEL', prefix .. name, first, last)
 end
 
-function apply.include(key, first, last)
-  call('SADD', key, first, last)
+function apply.include(name, first, last)
+  call('SADD', prefix .. name, first, last)
 end
 
-function apply.exclude(key, first, last)
-  call('SREM', key, first, last)
+function apply.exclude(name, first, last)
+  call('SREM', prefix .. name, first, last)
 end
 
 -- Members lie in a sorted set as user, NUL, the rest: ordered by user, found by user.
-function apply.strike(key, first, last)
+function apply.strike(name, first, last)
   for i = first, last do
-    redis.call('ZREMRANGEBYLEX', key, '[' .. ARGV[i] .. '\0', '(' .. ARGV[i] .. '\1')
+    redis.call('ZREMRANGEBYLEX', prefix .. name, '[' .. ARGV[i] .. '\0', '(' .. ARGV[i] .. '\1')
   end
 end
 
 -- Items come in pairs: user, the rest.
-function apply.enrol(key, first, last)
+function apply.enrol(name, first, last)
+  local key = prefix .. name
   for i = first, last, 2 do
     redis.call('ZREMRANGEBYLEX', key, '[' .. ARGV[i] .. '\0', '(' .. ARGV[i] .. '\1')
     redis.call('ZADD', key, 0, ARGV[i] .. '\0' .. ARGV[i + 1])
   end
 end
 
-function apply.messages(key, first, last)
+function apply.messages(name, first, last)
+  local key = prefix .. name
   if append(key, first, last) > messages_kept + messages_slack then
     redis.call('LTRIM', key, -messages_kept, -1)
   end
 end
 
-function apply.refs(key, first, last)
-  append_refs(key, first, last)
-end
+apply.refs = append_refs
 
 -- Items come in pairs: key, ref. Most senders send one message a step.
 function apply.ref(_, first, last)
   for i = first, last, 2 do
-    append_refs(prefix .. ARGV[i], i + 1, i + 1)
+    append_refs(ARGV[i], i + 1, i + 1)
   end
 end
 
-local at = 9
-while ARGV[at] do
-  local count = tonumber(ARGV[at + 2])
-  apply[ARGV[at]](prefix .. ARGV[at + 1], at + 3, at + 2 + count)
-  at = at + 3 + count
+-- Lists whose newest ref is hidden go, oldest first, some at a time.
+local function forget()
+  local gone = redis.call('ZRANGEBYSCORE', queue, '-inf', '(' .. ARGV[11], 'LIMIT', 0, forget_max)
+  for _, name in ipairs(gone) do
+    redis.call('LTRIM', prefix .. name, 1, 0)
+  end
+  call_with('ZREM', queue, gone, 1, #gone)
+  return #gone == forget_max and 1 or 0
 end
 
-redis.call('HSET', KEYS[1], 'log', ARGV[1], 'sequence', ARGV[3])
-return standing(1)
+local at = ARGS
+while ARGV[at] do
+  local count = tonumber(ARGV[at + 2])
+  apply[ARGV[at]](ARGV[at + 1], at + 3, at + 2 + count)
+  at = at + 3 + count
+end
+call_with('ZADD', queue, queued, 1, #queued)
+local more = forget()
+
+redis.call('HSET', KEYS[1], 'log', ARGV[1], 'sequence', ARGV[4], 'index', ARGV[5])
+return standing(1, more)

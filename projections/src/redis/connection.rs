@@ -6,7 +6,9 @@ use std::time::Duration;
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::cluster::ClusterClient;
 use ::redis::cluster_async::ClusterConnection;
-use ::redis::{Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
+use ::redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisConnectionInfo, RedisError, ServerErrorKind, Value, cmd,
+};
 
 use crate::error::ViewError;
 
@@ -22,6 +24,7 @@ const VERSION_MIN: (u32, u32) = (6, 2);
 pub struct Redis {
     link: Link,
     of: Of,
+    client: Client,
 }
 
 /// Which generation of the views.
@@ -43,14 +46,16 @@ impl Redis {
     /// # Errors
     /// [`ViewError::Transient`]: no answer. [`ViewError::Mismatch`]: an impossible URL, or a server that must not be used.
     pub async fn connect(url: &str) -> Result<Self, ViewError> {
-        let single = connect_single(url).await?;
-        let redis = Self { link: Link::Single(single), of: Of::Live };
+        // The URL itself is left out of every message: it holds a password.
+        let client = Client::open(url).map_err(|error| ViewError::Mismatch(format!("not a redis url: {error}")))?;
+        let single = connect_single(&client).await?;
+        let redis = Self { link: Link::Single(single), of: Of::Live, client };
         let info = redis.info().await?;
         info.check()?;
         if !info.cluster {
             return Ok(redis);
         }
-        let cluster = Self { link: Link::Cluster(connect_cluster(url).await?), of: Of::Live };
+        let cluster = Self { link: Link::Cluster(connect_cluster(url).await?), ..redis };
         cluster.info().await?.check()?;
         Ok(cluster)
     }
@@ -74,7 +79,10 @@ impl Redis {
     /// # Errors
     /// [`ViewError::Transient`]: it does not.
     pub async fn ping(&self) -> Result<(), ViewError> {
-        self.send(&cmd("PING")).await.map(drop).map_err(|error| error_of("redis refuses PING", &error))
+        match self.send(&cmd("PING")).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.error_of("redis refuses PING", &error).await),
+        }
     }
 
     /// Its version; of a cluster's nodes, the oldest.
@@ -97,7 +105,14 @@ impl Redis {
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
             answer = self.send(&script_command("EVAL", script.code, key, args)).await;
         }
-        answer.map_err(|error| error_of("redis", &error))
+        match answer {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.error_of("redis", &error).await),
+        }
+    }
+
+    async fn error_of(&self, doing: &str, error: &RedisError) -> ViewError {
+        error_of(doing, error, &self.client).await
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
@@ -108,8 +123,10 @@ impl Redis {
     }
 
     async fn info(&self) -> Result<Info, ViewError> {
-        let answer = self.send(&cmd("INFO")).await.map_err(|error| error_of("redis refuses INFO", &error))?;
-        Ok(Info::of(&answer))
+        match self.send(&cmd("INFO")).await {
+            Ok(answer) => Ok(Info::of(&answer)),
+            Err(error) => Err(self.error_of("redis refuses INFO", &error).await),
+        }
     }
 }
 
@@ -123,17 +140,16 @@ impl fmt::Debug for Redis {
     }
 }
 
-async fn connect_single(url: &str) -> Result<ConnectionManager, ViewError> {
-    // The URL itself is left out of every message: it holds a password.
-    let client = Client::open(url).map_err(|error| ViewError::Mismatch(format!("not a redis url: {error}")))?;
+async fn connect_single(client: &Client) -> Result<ConnectionManager, ViewError> {
     // Who calls has a backoff of its own; here only the first moment is bridged.
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
         .set_number_of_retries(1);
-    ConnectionManager::new_with_config(client, config)
-        .await
-        .map_err(|error| error_of("cannot connect to redis", &error))
+    match ConnectionManager::new_with_config(client.clone(), config).await {
+        Ok(manager) => Ok(manager),
+        Err(error) => Err(error_of("cannot connect to redis", &error, client).await),
+    }
 }
 
 async fn connect_cluster(url: &str) -> Result<ClusterConnection, ViewError> {
@@ -142,8 +158,8 @@ async fn connect_cluster(url: &str) -> Result<ClusterConnection, ViewError> {
         .response_timeout(RESPONSE_TIMEOUT)
         .retries(2)
         .build()
-        .map_err(|error| error_of("cannot use the redis cluster", &error))?;
-    client.get_async_connection().await.map_err(|error| error_of("cannot connect to the redis cluster", &error))
+        .map_err(|error| what_to_do("cannot use the redis cluster", &error))?;
+    client.get_async_connection().await.map_err(|error| what_to_do("cannot connect to the redis cluster", &error))
 }
 
 fn script_command(verb: &str, script: &str, key: &str, args: &Args) -> Cmd {
@@ -182,26 +198,67 @@ impl Script {
     }
 }
 
-/// What a script reports as its own failure although it passes: no memory or no disk left, a replica for the moment.
-const PASSING: [&str; 3] = ["OOM ", "MISCONF ", "READONLY "];
+/// Says what to do about an error. The client says of every refused `AUTH` that the password is wrong, also where the server has
+/// no room for another client: the server is asked once more, for its own words.
+async fn error_of(doing: &str, error: &RedisError, client: &Client) -> ViewError {
+    if error.kind() != ErrorKind::AuthenticationFailed {
+        return what_to_do(doing, error);
+    }
+    match log_in(client).await {
+        Ok(()) => ViewError::transient(doing, error),
+        Err(reason) => what_to_do(doing, &reason),
+    }
+}
 
-/// Says what to do about an error: nearly everything may pass, a script's own failure does not.
-fn error_of(doing: &str, error: &RedisError) -> ViewError {
+async fn log_in(client: &Client) -> Result<(), RedisError> {
+    let info = client.get_connection_info();
+    let (user, password) = (info.redis_settings().username(), info.redis_settings().password());
+    let mut auth = cmd("AUTH");
+    auth.arg(user).arg(password.unwrap_or_default());
+    let nobody = Client::open(info.clone().set_redis_settings(RedisConnectionInfo::default()))?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
+    let mut connection = nobody.get_multiplexed_async_connection_with_config(&config).await?;
+    auth.query_async(&mut connection).await
+}
+
+/// What a server says, also out of a script or at a login, when it will do later: no memory or no disk, a replica, too few replicas,
+/// a cluster that changes, data that is loaded, another script, no room for a client.
+const PASSING: [&str; 12] = [
+    "OOM ",
+    "MISCONF ",
+    "READONLY ",
+    "NOREPLICAS ",
+    "MASTERDOWN ",
+    "CLUSTERDOWN ",
+    "TRYAGAIN ",
+    "LOADING ",
+    "BUSY ",
+    "max number of clients",
+    "Script killed",
+    "script was killed",
+];
+/// What it says, of 6.2 and 7, when it refuses the user or what the user does.
+const REFUSED: [&str; 6] =
+    ["WRONGPASS", "NOAUTH", "NOPERM", "AUTH <password>", "can't run this command", "can't access"];
+/// What it says when something else lies there than the views know.
+const FOREIGN: &str = "WRONGTYPE";
+
+/// Says what to do about an error: nearly everything may pass, a refusal and a script's own failure do not.
+fn what_to_do(doing: &str, error: &RedisError) -> ViewError {
+    let text = error.to_string();
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
     match error.kind() {
-        ErrorKind::AuthenticationFailed
-        | ErrorKind::InvalidClientConfig
-        | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot) => {
-            ViewError::Mismatch(format!("{doing}: {error}"))
+        ErrorKind::InvalidClientConfig | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot) => {
+            ViewError::Mismatch(format!("{doing}: {text}"))
         }
-        ErrorKind::Server(ServerErrorKind::ResponseError) => {
-            let text = error.to_string();
-            if PASSING.iter().any(|passing| text.contains(passing)) {
-                ViewError::transient(doing, text)
-            } else {
-                ViewError::corrupt(doing, text)
-            }
+        ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Extension if says(&REFUSED) => {
+            ViewError::Mismatch(format!("{doing}: {text}"))
         }
-        _ => ViewError::transient(doing, error),
+        ErrorKind::Extension if says(&[FOREIGN]) => ViewError::corrupt(doing, text),
+        ErrorKind::Server(ServerErrorKind::ResponseError) if !says(&PASSING) => ViewError::corrupt(doing, text),
+        _ => ViewError::transient(doing, text),
     }
 }
 
@@ -226,6 +283,13 @@ impl Args {
 
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Those behind the first `count`.
+    pub(crate) fn after(&self, count: usize) -> Self {
+        let start = count.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let ends = self.ends[count..].iter().map(|end| end - start).collect();
+        Self { bytes: self.bytes[start..].to_vec(), ends }
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -329,12 +393,61 @@ mod tests {
         assert_eq!(info, Info { version: "6.2.0".into(), policy: "volatile-lru".into(), cluster: true });
     }
 
+    /// As 6.2 and 7 word them, alone and out of scripts.
+    #[test]
+    fn errors_that_pass_are_told_from_those_that_stay() {
+        let said = |line: &str| {
+            let parsed = ::redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+            let error = ::redis::from_redis_value::<()>(parsed.clone())
+                .map_or_else(|error| RedisError::from(error), |()| panic!("{parsed:?} is no error"));
+            what_to_do("redis", &error)
+        };
+        const SCRIPT: &str = "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: ";
+        for text in [
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "READONLY You can't write against a read only replica.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "CLUSTERDOWN Hash slot not served",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "LOADING Redis is loading the dataset in memory",
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "ERR max number of clients reached",
+            "ERR max number of clients + cluster connections reached",
+            "ERR Error running script (call to f_1): @user_script:9: Script killed by user with SCRIPT KILL...",
+        ] {
+            for text in [text.to_owned(), format!("{SCRIPT}-{text}"), format!("{text} script: f1, on @user_script:9.")]
+            {
+                assert!(said(&text).is_transient(), "{text}: {:?}", said(&text));
+            }
+        }
+        for text in [
+            "WRONGPASS invalid username-password pair or user is disabled.".to_owned(),
+            "NOAUTH Authentication required.".to_owned(),
+            "ERR AUTH <password> called without any password configured for the default user.".to_owned(),
+            "NOPERM this user has no permissions to run the 'hset' command".to_owned(),
+            format!("{SCRIPT}The user executing the script can't run this command or subcommand"),
+            format!("{SCRIPT}The user executing the script can't access at least one of the keys mentioned"),
+        ] {
+            assert!(matches!(said(&text), ViewError::Mismatch(_)), "{text}: {:?}", said(&text));
+        }
+        let foreign = "WRONGTYPE Operation against a key holding the wrong kind of value";
+        for text in [foreign.to_owned(), format!("{SCRIPT}{foreign}"), format!("{SCRIPT}attempt to index a nil value")]
+        {
+            assert!(matches!(said(&text), ViewError::Corrupt(_)), "{text}: {:?}", said(&text));
+        }
+    }
+
     #[test]
     fn args_come_out_as_they_went_in() {
         let mut args = Args::default();
         args.push("ab");
         args.push("");
         args.number(42);
-        assert_eq!(args.iter().collect::<Vec<_>>(), [b"ab".as_slice(), b"", b"42"]);
+        let all = [b"ab".as_slice(), b"", b"42"];
+        for from in 0..=all.len() {
+            assert_eq!(args.after(from).iter().collect::<Vec<_>>(), all[from..]);
+        }
     }
 }

@@ -1,10 +1,11 @@
-//! The facts that decisions need, read from the views that hold them: one script, whatever their number.
+//! The facts that decisions need, read from the views that hold them: one script, as long as lists are short.
 
 use std::collections::HashMap;
 
 use natter_nats::LogId;
 use natter_schemas::codec;
 use natter_schemas::id::ConversationId;
+use natter_schemas::names::Tenant;
 
 use super::connection::Redis;
 use super::query::{Answers, FIELDS_MAX, Query, number};
@@ -23,13 +24,14 @@ pub struct Loaded {
     pub values: Vec<Option<Fact>>,
 }
 
-/// The facts under `keys`, all of one partition, at one moment.
+/// The facts under `keys`, all of one partition. Where lists of refs are long they come by several scripts: each value is then
+/// of the watermark's moment or a later one, and what changed after the watermark is in the asker's overlay anyway.
 ///
 /// # Errors
 /// [`ViewError::Transient`] or [`ViewError::Corrupt`].
 pub async fn load(redis: &Redis, partition: u16, keys: &[FactKey]) -> Result<Loaded, ViewError> {
     let plan = Plan::of(keys);
-    let (watermark, mut answers) = plan.query().ask(redis, partition).await?;
+    let (watermark, mut answers) = plan.query().ask_in_turns(redis, partition).await?;
     let mut values = vec![None; keys.len()];
     for (_, fields) in &plan.hashes {
         for some in fields.chunks(FIELDS_MAX) {
@@ -60,7 +62,7 @@ struct Plan<'a> {
 #[derive(PartialEq, Eq, Hash)]
 enum HashOf {
     Conversation(ConversationId),
-    Cursors(ConversationId),
+    Cursors(Tenant, ConversationId),
     Key(String),
 }
 
@@ -91,7 +93,9 @@ impl<'a> Plan<'a> {
         }
         for place in &self.others {
             match &self.keys[*place] {
-                FactKey::Member(conversation, user) => members::ask(&mut query, *conversation, user),
+                FactKey::Member(tenant, conversation, user) => {
+                    members::ask(&mut query, tenant, *conversation, user);
+                }
                 FactKey::Refs(tenant, sender, scope) => refs::ask(&mut query, tenant, sender, scope),
                 key => unreachable!("{key:?} lies in a hash"),
             }
@@ -104,7 +108,7 @@ impl HashOf {
     fn key(&self) -> String {
         match self {
             Self::Conversation(id) => conversations::key(*id),
-            Self::Cursors(id) => members::cursors_key(*id),
+            Self::Cursors(tenant, id) => members::cursors_key(tenant, *id),
             Self::Key(key) => key.clone(),
         }
     }
@@ -116,10 +120,10 @@ fn hash_field(key: &FactKey) -> Option<(HashOf, Vec<u8>)> {
         FactKey::Conversation(id) => (HashOf::Conversation(*id), conversations::FACT.into()),
         FactKey::Head(id) => (HashOf::Conversation(*id), conversations::HEAD.into()),
         FactKey::MemberCount(id) => (HashOf::Conversation(*id), conversations::MEMBER_COUNT.into()),
-        FactKey::Cursor(id, user) => (HashOf::Cursors(*id), user.as_str().into()),
+        FactKey::Cursor(tenant, id, user) => (HashOf::Cursors(tenant.clone(), *id), user.as_str().into()),
         FactKey::External(tenant, external) => (hash(addresses::external_key(tenant)), external.as_str().into()),
         FactKey::Direct(tenant, low, high) => (hash(addresses::direct_key(tenant)), addresses::pair(low, high)),
-        FactKey::ConversationLine(id, source) => (hash(lines::conversation_key(*id)), source.to_vec()),
+        FactKey::ConversationLine(tenant, id, source) => (hash(lines::conversation_key(tenant, *id)), source.to_vec()),
         FactKey::UserLine(tenant, user, source) => (hash(lines::user_key(tenant, user)), source.to_vec()),
         FactKey::Policy(tenant) => (hash(policies::KEY.into()), tenant.as_str().into()),
         FactKey::Member(..) | FactKey::Refs(..) => return None,

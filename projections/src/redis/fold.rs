@@ -1,6 +1,9 @@
 //! One step of all views: outcomes in, operations out. Pure.
 
-use natter_schemas::event::Placed;
+use natter_schemas::event::{Event, Placed};
+use natter_schemas::limits::{COMMAND_MEMBERS_MAX, REFS_RECENT_MS};
+use natter_schemas::names::UserId;
+use natter_schemas::outcome::Accepted;
 
 use super::members::Membership;
 use super::operation::Operation;
@@ -9,7 +12,7 @@ use crate::facts::{Change, Fact, FactKey, changes};
 
 /// Raised with every change of what the views hold of an outcome. A generation remembers the version that filled it, and one
 /// of another version is to be built anew (`natter rebuild redis`).
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;
 
 /// What some successive outcomes of one partition change, folded: one operation per key, however many they are.
 /// Folding an outcome twice is folding it once.
@@ -24,12 +27,71 @@ pub(crate) struct Step {
     addresses: addresses::Fold,
     lines: lines::Fold,
     policies: policies::Fold,
+    size: Size,
+    /// Log time of the last outcome's batch, and before it.
+    log_ms: u64,
+    before_ms: u64,
+}
+
+/// What a step costs Redis at most: what is folded together can only be less.
+#[derive(Debug, Default, Clone, Copy)]
+struct Size {
+    writes: usize,
+    bytes: usize,
+}
+
+/// What one script call writes: 2,000 messages, or 3,000 newcomers. Each write is at most a dozen arguments, and Redis takes
+/// 1,048,576.
+const CALL: Size = Size { writes: 12_288, bytes: 4 * 1024 * 1024 };
+/// Writes of an event: conversation, message, cursor, member, a user's conversations, ref.
+const EVENT_WRITES: usize = 6;
+/// Writes of each further user that it names: member, cursor, a user's conversations with its key.
+const MEMBER_WRITES: usize = 4;
+/// Keys and numbers of an event, and of each user.
+const EVENT_BYTES: usize = 1024;
+const MEMBER_BYTES: usize = 256;
+const _: () = assert!((CALL.writes + EVENT_WRITES + MEMBER_WRITES * COMMAND_MEMBERS_MAX) * 12 < 1024 * 1024);
+
+impl Size {
+    fn of(event: &Event<'_>) -> Self {
+        let named: &[UserId] = match event.accepted {
+            Accepted::Created { members, .. } | Accepted::Added { members, .. } => members,
+            _ => &[],
+        };
+        // A name stands in the members, in the cursors and in the key of the user's conversations.
+        let names = named.iter().map(|user| MEMBER_BYTES + 3 * user.as_str().len()).sum::<usize>();
+        let text = event.visible_text().map_or(0, str::len);
+        Self { writes: EVENT_WRITES + MEMBER_WRITES * named.len(), bytes: EVENT_BYTES + names + text }
+    }
 }
 
 impl Step {
+    /// A step without outcomes, at the same log time.
+    pub(crate) fn of_nothing(&self) -> Self {
+        Self { log_ms: self.log_ms, before_ms: self.before_ms, ..Self::default() }
+    }
+
+    /// What was left before this log time (ms) is hidden from all commands behind the step, which ends with a batch or
+    /// within one.
+    pub(crate) const fn hidden_before_ms(&self, is_within: bool) -> u64 {
+        let before_ms = if is_within { self.before_ms } else { self.log_ms };
+        before_ms.saturating_sub(REFS_RECENT_MS)
+    }
+
+    /// Whether one script call can take in this outcome, too. One always can.
+    pub(crate) fn has_room_for(&self, placed: &Placed) -> bool {
+        let Some(event) = placed.accepted() else { return true };
+        let Size { writes, bytes } = Size::of(&event);
+        let fits = self.size.writes + writes <= CALL.writes && self.size.bytes + bytes <= CALL.bytes;
+        fits || self.size.writes == 0
+    }
+
     /// Takes in the next outcome.
     pub(crate) fn outcome(&mut self, placed: &Placed) {
+        (self.log_ms, self.before_ms) = (placed.log_ms, placed.before_ms);
         let Some(accepted) = placed.accepted() else { return };
+        let Size { writes, bytes } = Size::of(&accepted);
+        self.size = Size { writes: self.size.writes + writes, bytes: self.size.bytes + bytes };
         if accepted.accepted.is_event() {
             self.conversations.event(&accepted);
             self.messages.event(&accepted);
@@ -37,7 +99,7 @@ impl Step {
         }
         for change in changes(&accepted) {
             match change {
-                Change::Set(key, fact) => self.set(&accepted.command.tenant, accepted.at_ms(), key, fact),
+                Change::Set(key, fact) => self.set(accepted.at_ms(), key, fact),
                 Change::PushRef(FactKey::Refs(tenant, sender, scope), entry, _) => {
                     self.refs.push(&tenant, &sender, &scope, &entry);
                 }
@@ -46,28 +108,30 @@ impl Step {
         }
     }
 
-    fn set(&mut self, tenant: &natter_schemas::names::Tenant, at_ms: u64, key: FactKey, fact: Option<Fact>) {
+    fn set(&mut self, at_ms: u64, key: FactKey, fact: Option<Fact>) {
         match (key, fact) {
             (FactKey::Conversation(id), Some(Fact::Conversation(fact))) => self.conversations.fact(id, &fact),
             (FactKey::Head(id), Some(Fact::Head(seq))) => self.conversations.head(id, seq),
             (FactKey::MemberCount(id), Some(Fact::MemberCount(count))) => self.conversations.member_count(id, count),
-            (FactKey::Member(id, user), fact) => {
+            (FactKey::Member(tenant, id, user), fact) => {
                 let membership = match fact {
                     Some(Fact::Member(role)) => Some(Membership { role, joined_at_ms: at_ms }),
                     _ => None,
                 };
-                self.members.member(id, &user, membership);
-                self.inbox.member(tenant, &user, id, membership.is_some());
+                self.members.member(&tenant, id, &user, membership);
+                self.inbox.member(&tenant, &user, id, membership.is_some());
             }
-            (FactKey::Cursor(id, user), Some(Fact::Cursor(seq))) => self.members.cursor(id, &user, seq),
+            (FactKey::Cursor(tenant, id, user), Some(Fact::Cursor(seq))) => {
+                self.members.cursor(&tenant, id, &user, seq);
+            }
             (FactKey::External(tenant, external), Some(Fact::Address(id))) => {
                 self.addresses.external(&tenant, &external, id);
             }
             (FactKey::Direct(tenant, low, high), Some(Fact::Address(id))) => {
                 self.addresses.direct(&tenant, &low, &high, id);
             }
-            (FactKey::ConversationLine(id, source), Some(Fact::Line(line))) => {
-                self.lines.conversation(id, source, line);
+            (FactKey::ConversationLine(tenant, id, source), Some(Fact::Line(line))) => {
+                self.lines.conversation(&tenant, id, source, line);
             }
             (FactKey::UserLine(tenant, user, source), Some(Fact::Line(line))) => {
                 self.lines.user(&tenant, &user, source, line);
@@ -101,8 +165,8 @@ mod tests {
     use natter_schemas::command::{Address, Body, Command, Origin, Visibility};
     use natter_schemas::id::{ConversationId, MessageId};
     use natter_schemas::limits::HOT_MESSAGES;
-    use natter_schemas::names::{DisplayName, MessageText, Ref, Tenant, UserId};
-    use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received};
+    use natter_schemas::names::{DisplayName, MessageText, Ref, Tenant};
+    use natter_schemas::outcome::{Decision, Learnt, Outcome, Received};
     use natter_schemas::position::Position;
     use proptest::prelude::*;
 

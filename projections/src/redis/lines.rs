@@ -1,8 +1,8 @@
 //! How far each imported source was taken, by conversation and by user.
 //!
 //! ```text
-//! i:<conversation>      hash   source (16 bytes): highest line
-//! iu:<tenant>:<user>    hash   source (16 bytes): highest line
+//! i:<tenant>:<conversation>   hash   source (16 bytes): highest line
+//! iu:<tenant>:<user>          hash   source (16 bytes): highest line
 //! ```
 
 use std::collections::HashMap;
@@ -13,8 +13,8 @@ use natter_schemas::names::{Tenant, UserId};
 use super::operation::Operation;
 
 /// The conversation's sources.
-pub(crate) fn conversation_key(conversation: ConversationId) -> String {
-    format!("i:{conversation}")
+pub(crate) fn conversation_key(tenant: &Tenant, conversation: ConversationId) -> String {
+    format!("i:{tenant}:{conversation}")
 }
 
 /// The user's sources.
@@ -25,13 +25,13 @@ pub(crate) fn user_key(tenant: &Tenant, user: &UserId) -> String {
 /// The lines that a step takes.
 #[derive(Debug, Default)]
 pub(crate) struct Fold {
-    conversations: HashMap<ConversationId, HashMap<[u8; 16], u64>>,
+    conversations: HashMap<(Tenant, ConversationId), HashMap<[u8; 16], u64>>,
     users: HashMap<(Tenant, UserId), HashMap<[u8; 16], u64>>,
 }
 
 impl Fold {
-    pub(crate) fn conversation(&mut self, conversation: ConversationId, source: [u8; 16], line: u64) {
-        self.conversations.entry(conversation).or_default().insert(source, line);
+    pub(crate) fn conversation(&mut self, tenant: &Tenant, conversation: ConversationId, source: [u8; 16], line: u64) {
+        self.conversations.entry((tenant.clone(), conversation)).or_default().insert(source, line);
     }
 
     pub(crate) fn user(&mut self, tenant: &Tenant, user: &UserId, source: [u8; 16], line: u64) {
@@ -39,7 +39,9 @@ impl Fold {
     }
 
     pub(crate) fn operations(self, operations: &mut Vec<Operation>) {
-        operations.extend(self.conversations.into_iter().map(|(id, lines)| set(conversation_key(id), lines)));
+        operations.extend(
+            self.conversations.into_iter().map(|((tenant, id), lines)| set(conversation_key(&tenant, id), lines)),
+        );
         operations.extend(self.users.into_iter().map(|((tenant, user), lines)| set(user_key(&tenant, &user), lines)));
     }
 }

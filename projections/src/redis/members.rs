@@ -1,16 +1,17 @@
 //! Members of each conversation, by user id, and how far each user has read.
 //!
 //! ```text
-//! m:<conversation>   sorted set, all scores 0   user, NUL, role (one letter), joined at (Unix ms)
-//! k:<conversation>   hash                       user: cursor. Kept when a member leaves
+//! m:<tenant>:<conversation>   sorted set, all scores 0   user, NUL, role (one letter), joined at (Unix ms)
+//! k:<tenant>:<conversation>   hash                       user: cursor. Kept when a member leaves
 //! ```
 //!
-//! A user id holds no control character, so NUL ends it, and a range of the set finds a user as well as a page.
+//! The tenant stands in the keys, so that a user finds himself in no conversation of another tenant that has a user of the
+//! same name. A user id holds no control character, so NUL ends it, and a range of the set finds a user as well as a page.
 
 use std::collections::HashMap;
 
 use natter_schemas::id::ConversationId;
-use natter_schemas::names::UserId;
+use natter_schemas::names::{Tenant, UserId};
 
 use super::connection::Redis;
 use super::conversations;
@@ -21,20 +22,20 @@ use crate::facts::Role;
 use crate::watermark::Watermark;
 
 /// The conversation's members.
-pub(crate) fn key(conversation: ConversationId) -> String {
-    format!("m:{conversation}")
+pub(crate) fn key(tenant: &Tenant, conversation: ConversationId) -> String {
+    format!("m:{tenant}:{conversation}")
 }
 
 /// The conversation's cursors.
-pub(crate) fn cursors_key(conversation: ConversationId) -> String {
-    format!("k:{conversation}")
+pub(crate) fn cursors_key(tenant: &Tenant, conversation: ConversationId) -> String {
+    format!("k:{tenant}:{conversation}")
 }
 
 /// What a step changes about members and cursors.
 #[derive(Debug, Default)]
 pub(crate) struct Fold {
-    members: HashMap<ConversationId, HashMap<UserId, Option<Membership>>>,
-    cursors: HashMap<ConversationId, HashMap<UserId, u64>>,
+    members: HashMap<(Tenant, ConversationId), HashMap<UserId, Option<Membership>>>,
+    cursors: HashMap<(Tenant, ConversationId), HashMap<UserId, u64>>,
 }
 
 /// That a user is in a conversation.
@@ -47,16 +48,22 @@ pub struct Membership {
 }
 
 impl Fold {
-    pub(crate) fn member(&mut self, conversation: ConversationId, user: &UserId, membership: Option<Membership>) {
-        self.members.entry(conversation).or_default().insert(user.clone(), membership);
+    pub(crate) fn member(
+        &mut self,
+        tenant: &Tenant,
+        conversation: ConversationId,
+        user: &UserId,
+        membership: Option<Membership>,
+    ) {
+        self.members.entry((tenant.clone(), conversation)).or_default().insert(user.clone(), membership);
     }
 
-    pub(crate) fn cursor(&mut self, conversation: ConversationId, user: &UserId, seq: u64) {
-        self.cursors.entry(conversation).or_default().insert(user.clone(), seq);
+    pub(crate) fn cursor(&mut self, tenant: &Tenant, conversation: ConversationId, user: &UserId, seq: u64) {
+        self.cursors.entry((tenant.clone(), conversation)).or_default().insert(user.clone(), seq);
     }
 
     pub(crate) fn operations(self, operations: &mut Vec<Operation>) {
-        for (conversation, changed) in self.members {
+        for ((tenant, conversation), changed) in self.members {
             let (mut items, mut users) = (Vec::new(), Vec::new());
             for (user, membership) in changed {
                 match membership {
@@ -64,12 +71,12 @@ impl Fold {
                     None => users.push(user.as_str().to_owned()),
                 }
             }
-            operations.push(Operation::Enrol { key: key(conversation), items });
-            operations.push(Operation::Strike { key: key(conversation), users });
+            operations.push(Operation::Enrol { key: key(&tenant, conversation), items });
+            operations.push(Operation::Strike { key: key(&tenant, conversation), users });
         }
-        for (conversation, cursors) in self.cursors {
+        for ((tenant, conversation), cursors) in self.cursors {
             let fields = cursors.into_iter().map(|(user, seq)| (user.as_str().into(), seq.to_string().into_bytes()));
-            operations.push(Operation::Set { key: cursors_key(conversation), fields: fields.collect() });
+            operations.push(Operation::Set { key: cursors_key(&tenant, conversation), fields: fields.collect() });
         }
     }
 }
@@ -94,8 +101,8 @@ impl Membership {
 }
 
 /// Asks for one user's [`Membership`].
-pub(crate) fn ask(query: &mut Query, conversation: ConversationId, user: &UserId) {
-    query.user(&key(conversation), user.as_str());
+pub(crate) fn ask(query: &mut Query, tenant: &Tenant, conversation: ConversationId, user: &UserId) {
+    query.user(&key(tenant, conversation), user.as_str());
 }
 
 /// The [`Membership`] that was asked for.
@@ -139,13 +146,14 @@ pub struct Members {
 pub async fn page(
     redis: &Redis,
     partition: u16,
+    tenant: &Tenant,
     conversation: ConversationId,
     after: Option<&UserId>,
     limit: u32,
 ) -> Result<Members, ViewError> {
     let mut query = Query::default();
     query.fields(&conversations::key(conversation), [conversations::MEMBER_COUNT].iter());
-    query.users(&key(conversation), after.map(UserId::as_str), limit, &cursors_key(conversation));
+    query.users(&key(tenant, conversation), after.map(UserId::as_str), limit, &cursors_key(tenant, conversation));
     let (watermark, mut answers) = query.ask(redis, partition).await?;
     let member_count = answers.many()?.bytes()?.map_or(Ok(0), |count| number(&count))?;
     let mut found = answers.many()?;
@@ -164,11 +172,12 @@ pub async fn page(
 pub async fn is_member(
     redis: &Redis,
     partition: u16,
+    tenant: &Tenant,
     conversation: ConversationId,
     user: &UserId,
 ) -> Result<(Watermark, bool), ViewError> {
     let mut query = Query::default();
-    ask(&mut query, conversation, user);
+    ask(&mut query, tenant, conversation, user);
     let (watermark, mut answers) = query.ask(redis, partition).await?;
     Ok((watermark, membership(&mut answers)?.is_some()))
 }

@@ -23,7 +23,7 @@ pub(crate) enum Operation {
     Strike { key: String, users: Vec<String> },
     /// A list's newer messages: 8 bytes of seq (big endian), the rest.
     Messages { key: String, items: Vec<Vec<u8>> },
-    /// A list's newer refs: 8 bytes of version, 8 bytes of log time (big endian), the rest.
+    /// A list's newer refs, which puts the list into the queue of those to be forgotten: 8 bytes of version, 8 bytes of log time (big endian), the rest.
     Refs { key: String, items: Vec<Vec<u8>> },
     /// One newer ref for each of many lists: (key, ref).
     Ref { items: Vec<(String, Vec<u8>)> },

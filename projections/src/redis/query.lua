@@ -1,8 +1,10 @@
--- Reads any number of keys of one partition and its watermark, all at the same moment.
+-- Reads keys of one partition and its watermark, all at the same moment.
 --
 -- KEYS[1]  {p}:watermark, or {p}:next of the views that are built beside the live ones
 -- ARGV     questions: name, key, count, count arguments
--- Answer   {log id, sequence, answer, answer, ...}
+-- Answer   {log id, sequence, answer, answer, ...}; fewer than questions, where the answers before are long
+local ITEMS_MAX, SET_PAGE = 16384, 4096
+
 local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation')
 local prefix = string.match(KEYS[1], '^{%d+}:') .. (mark[3] or '0') .. ':'
 local answers = {mark[1] or '', mark[2] or '0'}
@@ -17,8 +19,11 @@ function ask.list(key)
   return redis.call('LRANGE', key, 0, -1)
 end
 
-function ask.set(key)
-  return redis.call('SMEMBERS', key)
+-- Members of a set after a cursor of SSCAN, the next cursor first.
+function ask.some(key, first)
+  local found = redis.call('SSCAN', key, ARGV[first], 'COUNT', SET_PAGE)
+  table.insert(found[2], 1, found[1])
+  return found[2]
 end
 
 function ask.last(key)
@@ -58,10 +63,12 @@ function ask.users(key, first)
   return page
 end
 
-local at = 1
-while ARGV[at] do
+local at, items = 1, 0
+while ARGV[at] and items < ITEMS_MAX do
   local count = tonumber(ARGV[at + 2])
-  answers[#answers + 1] = ask[ARGV[at]](prefix .. ARGV[at + 1], at + 3, at + 2 + count)
+  local answer = ask[ARGV[at]](prefix .. ARGV[at + 1], at + 3, at + 2 + count)
+  answers[#answers + 1] = answer
+  items = items + 1 + (type(answer) == 'table' and #answer or 0)
   at = at + 3 + count
 end
 return answers

@@ -18,6 +18,8 @@ pub(crate) const FIELDS_MAX: usize = 4000;
 #[derive(Debug, Default)]
 pub(crate) struct Query {
     args: Args,
+    /// Where each question begins.
+    begins: Vec<usize>,
 }
 
 impl Query {
@@ -35,9 +37,10 @@ impl Query {
         self.question("list", key, 0);
     }
 
-    /// All of a set.
-    pub(crate) fn set(&mut self, key: &str) {
-        self.question("set", key, 0);
+    /// Some members of a set after a cursor (`0` at first), the next cursor first (`0`: these were all). One may come twice.
+    pub(crate) fn some(&mut self, key: &str, cursor: &str) {
+        self.question("some", key, 1);
+        self.args.push(cursor);
     }
 
     /// The last of a list, or nil.
@@ -67,17 +70,47 @@ impl Query {
     }
 
     fn question(&mut self, name: &str, key: &str, count: usize) {
+        self.begins.push(self.args.len());
         self.args.push(name);
         self.args.push(key);
         self.args.number(count);
     }
 
-    /// Asks all of them.
+    /// Asks all of them, whose answers are short, at one moment.
     ///
     /// # Errors
     /// [`ViewError::Transient`] or [`ViewError::Corrupt`].
     pub(crate) async fn ask(self, redis: &Redis, partition: u16) -> Result<(Watermark, Answers), ViewError> {
+        let asked = self.begins.len();
+        let (watermark, answers) = self.ask_some(redis, partition).await?;
+        if answers.len() < asked {
+            return Err(ViewError::Corrupt("one answer in redis is too long for what was asked".into()));
+        }
+        Ok((watermark, answers))
+    }
+
+    /// Asks as many of them as one script answers, at least the first.
+    ///
+    /// # Errors
+    /// As [`Query::ask`].
+    pub(crate) async fn ask_some(&self, redis: &Redis, partition: u16) -> Result<(Watermark, Answers), ViewError> {
         answered(redis.call(&SCRIPT, &redis.mark(partition), &self.args).await?)
+    }
+
+    /// Asks all of them, by as many scripts as that takes, with the earliest watermark.
+    ///
+    /// # Errors
+    /// As [`Query::ask`].
+    pub(crate) async fn ask_in_turns(self, redis: &Redis, partition: u16) -> Result<(Watermark, Answers), ViewError> {
+        let (mut watermark, answers) = self.ask_some(redis, partition).await?;
+        let mut all: Vec<Value> = answers.0.collect();
+        while let Some(next) = self.begins.get(all.len()) {
+            let rest = redis.call(&SCRIPT, &redis.mark(partition), &self.args.after(*next)).await?;
+            let (shown, more) = answered(rest)?;
+            watermark = watermark.earlier(shown)?;
+            all.extend(more.0);
+        }
+        Ok((watermark, Answers(all.into_iter())))
     }
 }
 

@@ -1,14 +1,17 @@
 //! Remembered refs of each sender.
 //!
 //! ```text
-//! r:<tenant>:<conversation>:<user>              list   in a conversation; oldest first; each: version and log time (8 bytes each, big endian), the entry
-//! ru:<tenant>:<user>                            list   of commands about the user
-//! rd:<tenant>:<bytes of user>:<user>:<peer>     list   of creates of a direct chat
-//! rx:<tenant>:<bytes of user>:<user>:<external> list   of creates with an external id
-//! rc:<tenant>:<user>                            list   of other creates
+//! r:<tenant>:<conversation>:<user>              list         in a conversation; oldest first; each: version and log time (8 bytes each, big endian), the entry
+//! ru:<tenant>:<user>                            list         of commands about the user
+//! rd:<tenant>:<bytes of user>:<user>:<peer>     list         of creates of a direct chat
+//! rx:<tenant>:<bytes of user>:<user>:<external> list         of creates with an external id
+//! rc:<tenant>:<user>                            list         of other creates
+//! q                                             sorted set   key of each of these lists, by the log time of its newest ref
 //! ```
 //!
-//! A list keeps what [`Refs`] shows, and up to a lot more: which of them are visible is a function of the log.
+//! Which refs are visible is a function of the log: those of two minutes of log time ([`Refs`]). The rest is removed behind it: a
+//! list whose newest ref is hidden goes by the queue, some lists with each step, oldest first; one that never rests so long
+//! loses what is hidden by lots of [`LOT`], and has at most two of them too many.
 
 use std::collections::HashMap;
 
@@ -22,6 +25,12 @@ use super::query::{Answers, Query};
 use crate::error::ViewError;
 use crate::facts::{RefEntry, Refs};
 
+/// The queue of lists that will be forgotten.
+pub(crate) const QUEUE: &str = "q";
+/// How the keys of these lists begin.
+pub(crate) const KINDS: [&str; 5] = ["r", "rc", "rd", "ru", "rx"];
+/// So many hidden refs of a list go together.
+pub(crate) const LOT: usize = 64;
 /// Bytes before the entry.
 const PREFIX: usize = 16;
 

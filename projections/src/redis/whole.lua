@@ -4,24 +4,29 @@
 -- ARGV     'scan', cursor                 whatever keys come next
 --          'keys', key, key, ...          these keys
 --          'page', key, cursor            one key, from where its last page ended
--- Answer   {log id, sequence, cursor of the scan, key, type, cursor of the key, items, key, ...}; a cursor '0': that was all
-local KEYS_A_SCAN, ITEMS_A_PAGE = 200, 1000
+-- Answer   {log id, sequence, outcomes of the batch behind it, cursor of the scan, key, type, cursor of the key, items, key, ...};
+--          a cursor '0': that was all; a type 'unread': the answer is long enough, and this key is to be asked for again
+local KEYS_A_SCAN, ITEMS_A_PAGE, BYTES_MAX = 200, 1000, 4194304
 
-local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation')
+local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation', 'index')
 local prefix = string.match(KEYS[1], '^{%d+}:') .. (mark[3] or '0') .. ':'
-local answers = {mark[1] or '', mark[2] or '0', '0'}
+local answers = {mark[1] or '', mark[2] or '0', mark[4] or '0', '0'}
+local bytes = 0
 
 local SCANS = {hash = 'HSCAN', set = 'SSCAN', zset = 'ZSCAN'}
 
 local function page(name, cursor)
   local key = prefix .. name
-  local kind = redis.call('TYPE', key).ok
+  local kind = bytes > BYTES_MAX and 'unread' or redis.call('TYPE', key).ok
   local items, till = {}, '0'
   if kind == 'list' then
     items = redis.call('LRANGE', key, 0, -1)
   elseif SCANS[kind] then
     local found = redis.call(SCANS[kind], key, cursor, 'COUNT', ITEMS_A_PAGE)
     till, items = found[1], found[2]
+  end
+  for _, item in ipairs(items) do
+    bytes = bytes + #item
   end
   answers[#answers + 1] = name
   answers[#answers + 1] = kind
@@ -31,7 +36,7 @@ end
 
 if ARGV[1] == 'scan' then
   local found = redis.call('SCAN', ARGV[2], 'MATCH', prefix .. '*', 'COUNT', KEYS_A_SCAN)
-  answers[3] = found[1]
+  answers[4] = found[1]
   for _, key in ipairs(found[2]) do
     page(string.sub(key, #prefix + 1), '0')
   end

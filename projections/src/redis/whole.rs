@@ -7,10 +7,14 @@ use std::sync::LazyLock;
 
 use super::connection::{Args, Redis, Script};
 use super::query::{Answers, answered};
+use super::refs;
 use crate::error::ViewError;
 use crate::watermark::Watermark;
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("whole.lua")));
+
+/// The type of a key that was left out of an answer that is long already.
+const UNREAD: &str = "unread";
 
 /// Where a scan, or the pages of a key, begin and end.
 pub const START: &str = "0";
@@ -20,10 +24,14 @@ pub const START: &str = "0";
 pub struct Look {
     /// The position that they show.
     pub watermark: Watermark,
+    /// How many outcomes of the batch behind it they show, too.
+    pub index: u32,
     /// Where the scan goes on; [`START`]: that was all.
     pub next: String,
     /// The keys. A scan may give one twice.
     pub pages: Vec<Page>,
+    /// Keys that did not fit into this answer, and are to be asked for by [`keys`].
+    pub unread: Vec<String>,
 }
 
 /// A key, or a part of a large one.
@@ -35,7 +43,7 @@ pub struct Page {
     pub kind: String,
     /// Where the key goes on; [`START`]: that was all of it.
     pub next: String,
-    /// Its items: a hash's fields and values, a set's members with nothing, users with the rest.
+    /// Its items: a hash's fields and values, a set's members with nothing, users with the rest, lists of refs with their times.
     pub fields: Vec<(Vec<u8>, Vec<u8>)>,
     /// A list's elements.
     pub elements: Vec<Vec<u8>>,
@@ -81,12 +89,14 @@ async fn ask<'a>(
         args.push(one);
     }
     let (watermark, mut answers) = answered(redis.call(&SCRIPT, &redis.mark(partition), &args).await?)?;
+    let index = answers.number()?.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
     let next = answers.text()?.unwrap_or_default();
-    let mut pages = Vec::with_capacity(answers.len() / 4);
+    let (mut pages, mut unread) = (Vec::with_capacity(answers.len() / 4), Vec::new());
     while answers.len() > 0 {
-        pages.push(next_page(&mut answers)?);
+        let page = next_page(&mut answers)?;
+        if page.kind == UNREAD { unread.push(page.key) } else { pages.push(page) }
     }
-    Ok(Look { watermark, next, pages })
+    Ok(Look { watermark, index, next, pages, unread })
 }
 
 fn next_page(answers: &mut Answers) -> Result<Page, ViewError> {
@@ -100,6 +110,7 @@ fn next_page(answers: &mut Answers) -> Result<Page, ViewError> {
         match kind.as_str() {
             "list" => elements.push(item),
             "hash" => fields.push((item, items.bytes()?.unwrap_or_default())),
+            "zset" if key == refs::QUEUE => fields.push((item, items.bytes()?.unwrap_or_default())),
             "zset" => fields.push(user(&item, &items.bytes()?.unwrap_or_default())),
             _ => fields.push((item, Vec::new())),
         }

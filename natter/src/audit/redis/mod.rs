@@ -48,6 +48,8 @@ struct Seen {
     newest: u64,
     above_watermark: bool,
     watermark: u64,
+    /// Outcomes of the batch behind the watermark that were there, too.
+    index: u32,
     compared: u64,
 }
 
@@ -125,6 +127,7 @@ impl RedisSide {
                 newest: 0,
                 above_watermark: false,
                 watermark: 0,
+                index: 0,
                 compared: 0,
             };
             let changed = self.mirror.take_changed();
@@ -142,10 +145,11 @@ impl RedisSide {
     }
 
     async fn look_at_all(&mut self, against: Against, seen: &mut Seen) -> anyhow::Result<Result<(), FellBack>> {
-        let (mut cursor, mut known) = (START.to_owned(), HashSet::new());
+        let (mut cursor, mut known, mut unread) = (START.to_owned(), HashSet::new(), HashSet::new());
         loop {
-            let look = whole::scan(&self.redis, self.partition, &cursor).await.context("cannot scan redis")?;
+            let mut look = whole::scan(&self.redis, self.partition, &cursor).await.context("cannot scan redis")?;
             cursor.clone_from(&look.next);
+            unread.extend(std::mem::take(&mut look.unread));
             if let Err(fell) = self.take(look, against, seen, Some(&mut known)).await? {
                 return Ok(Err(fell));
             }
@@ -153,8 +157,9 @@ impl RedisSide {
                 break;
             }
         }
-        // Those that were made meanwhile, and those that are missing.
-        let unseen: Vec<String> = self.mirror.keys().filter(|key| !known.contains(*key)).map(str::to_owned).collect();
+        // Those that were too much for an answer, those that were made meanwhile, and those that are missing.
+        let mirrored = self.mirror.keys().map(str::to_owned);
+        let unseen: HashSet<String> = unread.into_iter().chain(mirrored).filter(|key| !known.contains(key)).collect();
         self.look_at(unseen.iter().map(String::as_str), against, seen).await
     }
 
@@ -166,10 +171,14 @@ impl RedisSide {
     ) -> anyhow::Result<Result<(), FellBack>> {
         let keys: Vec<&str> = keys.collect();
         for some in keys.chunks(KEYS_AT_ONCE) {
-            let look = whole::keys(&self.redis, self.partition, some.iter().copied()).await;
-            let look = look.context("cannot read keys of redis")?;
-            if let Err(fell) = self.take(look, against, seen, None).await? {
-                return Ok(Err(fell));
+            let mut asked: Vec<String> = some.iter().copied().map(str::to_owned).collect();
+            while !asked.is_empty() {
+                let look = whole::keys(&self.redis, self.partition, asked.iter().map(String::as_str)).await;
+                let mut look = look.context("cannot read keys of redis")?;
+                asked = std::mem::take(&mut look.unread);
+                if let Err(fell) = self.take(look, against, seen, None).await? {
+                    return Ok(Err(fell));
+                }
             }
         }
         Ok(Ok(()))
@@ -183,7 +192,7 @@ impl RedisSide {
         seen: &mut Seen,
         mut known: Option<&mut HashSet<String>>,
     ) -> anyhow::Result<Result<(), FellBack>> {
-        if let Err(fell) = self.fold_to(&look.watermark, against, seen).await? {
+        if let Err(fell) = self.fold_to(&look, against, seen).await? {
             return Ok(Err(fell));
         }
         for page in look.pages {
@@ -191,6 +200,7 @@ impl RedisSide {
                 continue;
             }
             seen.note(self.partition, &page);
+            let page = self.mirror.visible(page);
             if page.next == START {
                 keys::compare(&self.mirror, &page, &mut seen.found);
             } else if let Err(fell) = self.large(page, against, seen).await? {
@@ -213,11 +223,11 @@ impl RedisSide {
             }
             let look = whole::page(&self.redis, self.partition, &key, &page.next).await;
             let mut look = look.context("cannot read a key of redis")?;
-            if let Err(fell) = self.fold_to(&look.watermark, against, seen).await? {
+            if let Err(fell) = self.fold_to(&look, against, seen).await? {
                 return Ok(Err(fell));
             }
             match look.pages.pop() {
-                Some(next) => page = next,
+                Some(next) => page = self.mirror.visible(next),
                 None => break,
             }
         }
@@ -228,28 +238,38 @@ impl RedisSide {
         Ok(Ok(()))
     }
 
+    /// Folds the mirror to where an answer stands, which may be within a batch.
     async fn fold_to(
         &mut self,
-        watermark: &Watermark,
+        look: &Look,
         against: Against,
         seen: &mut Seen,
     ) -> anyhow::Result<Result<(), FellBack>> {
-        let reached = watermark.sequence;
-        let target = match against {
-            Against::Watermark { floor } => reached.max(floor),
-            Against::Fixed(position) => position,
+        let reached = (look.watermark.sequence, look.index);
+        let (sequence, index) = match against {
+            Against::Watermark { floor } => reached.max((floor, 0)),
+            Against::Fixed(position) => (position, 0),
         };
-        if reached < seen.watermark || target < self.mirror.position() || !watermark.is_of(self.forward.log().id()) {
+        let fell = reached < (seen.watermark, seen.index) || (sequence, index) < self.mirror.position();
+        if fell || !look.watermark.is_of(self.forward.log().id()) {
             return Ok(Err(FellBack));
         }
-        seen.watermark = reached;
+        (seen.watermark, seen.index) = reached;
         let mirror = &mut self.mirror;
         self.forward
-            .fold(mirror.position(), target, |stored, header, outcomes| {
-                mirror.fold(stored.sequence, header.log_ms(), outcomes);
+            .fold(mirror.position().0, sequence, |stored, _, outcomes| {
+                mirror.fold(stored.sequence, outcomes, None);
                 Ok(())
             })
             .await?;
+        if index > mirror.position().1 {
+            self.forward
+                .fold(sequence, sequence + 1, |stored, _, outcomes| {
+                    mirror.fold(stored.sequence, outcomes, Some(index));
+                    Ok(())
+                })
+                .await?;
+        }
         Ok(Ok(()))
     }
 }
@@ -259,7 +279,7 @@ impl Seen {
         self.compared += 1;
         if let Some(shown) = newest(partition, page) {
             self.newest = self.newest.max(shown.sequence);
-            self.above_watermark |= shown.sequence > self.watermark;
+            self.above_watermark |= shown.sequence > self.watermark + u64::from(self.index > 0);
         }
     }
 }
