@@ -105,6 +105,8 @@ struct Import<'a> {
     line: u64,
     previous: u64,
     at: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    introduces: bool,
 }
 
 impl Plan {
@@ -278,6 +280,7 @@ impl Plan {
         self.introductions.insert(first.number, first.user.as_str().to_owned());
         let mut frame = self.frame(&first, format!("{}u", first.number), 0);
         frame.name = Some(display_name(first.user.as_str()));
+        frame.import.introduces = true;
         frames.push(to_json(&frame));
     }
 
@@ -312,7 +315,7 @@ impl Plan {
             id,
             cmd: "user.update",
             sender: line.user.as_str(),
-            import: Import { source: &self.source, line: line.number, previous, at: &line.at },
+            import: Import { source: &self.source, line: line.number, previous, at: &line.at, introduces: false },
             conversation: None,
             text: None,
             name: None,

@@ -27,7 +27,12 @@ pub fn needs(command: &Command, resolve: impl Fn(&FactKey) -> Option<Conversatio
             let key = external.as_ref().map(|external| FactKey::External(command.tenant.clone(), external.clone()));
             (Some(RefScope::Create), key.and_then(|key| conversation(key, keys)))
         }
-        Body::UpdateUser { .. } => (Some(RefScope::User), None),
+        Body::UpdateUser { .. } => {
+            if matches!(command.origin, Origin::Import(_)) {
+                keys.push(FactKey::NamedAt(command.tenant.clone(), command.sender.clone()));
+            }
+            (Some(RefScope::User), None)
+        }
         Body::SetPolicy { .. } => (None, None),
         body => {
             let id = body.conversation().and_then(|address| match address {
@@ -61,7 +66,12 @@ fn of_conversation(command: &Command, id: ConversationId, keys: &mut Vec<FactKey
         Body::Join { .. } => keys.extend([FactKey::Head(id), FactKey::MemberCount(id)]),
         Body::Leave { .. } => keys.push(FactKey::MemberCount(id)),
         Body::Read { .. } => keys.extend([FactKey::Head(id), FactKey::Cursor(id, command.sender.clone())]),
-        Body::Send { .. } => keys.push(FactKey::Head(id)),
+        Body::Send { .. } => {
+            keys.push(FactKey::Head(id));
+            if matches!(command.origin, Origin::Import(_)) {
+                keys.push(FactKey::Run(id));
+            }
+        }
         _ => {}
     }
 }

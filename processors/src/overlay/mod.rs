@@ -199,6 +199,7 @@ const fn conversation_of(key: &FactKey) -> Option<ConversationId> {
     match key {
         FactKey::Conversation(id)
         | FactKey::Head(id)
+        | FactKey::Run(id)
         | FactKey::MemberCount(id)
         | FactKey::Member(id, _)
         | FactKey::Cursor(id, _)
@@ -208,6 +209,7 @@ const fn conversation_of(key: &FactKey) -> Option<ConversationId> {
         | FactKey::External(..)
         | FactKey::Direct(..)
         | FactKey::UserLine(..)
+        | FactKey::NamedAt(..)
         | FactKey::Policy(_) => None,
     }
 }

@@ -20,7 +20,7 @@ use crate::facts::Role;
 
 /// Raised with every change of what rows a batch comes to. A generation remembers the version that filled it, and one of
 /// another version is to be built anew (`natter rebuild clickhouse`).
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// The rows of a group of batches.
 #[derive(Debug, Default)]
@@ -113,8 +113,11 @@ impl Rows {
             }
             Accepted::Renamed { conversation } => self.name(event, *conversation),
             Accepted::Read { conversation, seq, .. } => self.cursor(event, *conversation, &command.sender, *seq),
-            Accepted::Sent { conversation, message, seq, replacement, .. } => {
+            Accepted::Sent { conversation, message, seq, replacement, run, .. } => {
                 self.sent(event, *conversation, *message, *seq, replacement.is_some());
+                if run.is_none() {
+                    self.cursor(event, *conversation, &command.sender, *seq);
+                }
             }
             Accepted::UserUpdated => self.user(event),
             _ => {}
@@ -177,7 +180,6 @@ impl Rows {
             version: event.position.version(),
         });
         self.aspect(event, conversation, "head", |row| row.value = seq);
-        self.cursor(event, conversation, &command.sender, seq);
     }
 
     fn user(&mut self, event: &Event<'_>) {

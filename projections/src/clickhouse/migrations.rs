@@ -13,6 +13,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     (3, "words", include_str!("migrations/0003_words.sql")),
     (4, "aggregates", include_str!("migrations/0004_aggregates.sql")),
     (5, "compact", include_str!("migrations/0005_compact.sql")),
+    (6, "hours", include_str!("migrations/0006_hours.sql")),
 ];
 
 /// Brings the schema of the live generation up to what this binary needs. What is there is left; several processes may do

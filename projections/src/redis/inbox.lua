@@ -3,7 +3,7 @@
 -- KEYS[1]  {p}:watermark, or {p}:next of the views that are built beside the live ones
 -- ARGV     user's key, user, limit, active at and conversation after which the page begins ('': from the newest),
 --          fields of a conversation
--- Answer   {log id, sequence, conversations in all, conversation, fields, last message, entry in the members, cursor, ...}
+-- Answer   {log id, sequence, conversations in all, conversation, fields, last message, entry in the members, cursor, runs, ...}
 local mark = redis.call('HMGET', KEYS[1], 'log', 'sequence', 'generation')
 local prefix = string.match(KEYS[1], '^{%d+}:') .. (mark[3] or '0') .. ':'
 local user, limit = ARGV[2], tonumber(ARGV[3])
@@ -39,5 +39,6 @@ for i = 1, math.min(limit, #all) do
   local range = {'[' .. user .. '\0', '(' .. user .. '\1'}
   answer[#answer + 1] = redis.call('ZRANGEBYLEX', prefix .. 'm:' .. id, range[1], range[2], 'LIMIT', 0, 1)[1] or false
   answer[#answer + 1] = redis.call('HGET', prefix .. 'k:' .. id, user)
+  answer[#answer + 1] = redis.call('HVALS', prefix .. 'q:' .. id)
 end
 return answer

@@ -16,6 +16,7 @@ use super::connection::{Args, Redis, Script};
 use super::members::{self, Membership};
 use super::operation::Operation;
 use super::query::{Answers, Query, answered, number};
+use super::runs::{self, Runs};
 use super::{conversations, messages};
 use crate::error::ViewError;
 use crate::watermark::Watermark;
@@ -57,12 +58,14 @@ pub struct Seen {
     pub membership: Option<Membership>,
     /// The user's cursor.
     pub read_seq: u64,
+    /// Messages above the cursor that are no imported lines.
+    pub unread: u64,
 }
 
 impl Seen {
     /// As `user`, who asked for it, gets it.
     pub fn into_wire(self, user: &UserId) -> Conversation {
-        let Self { row, last_message, membership, read_seq } = self;
+        let Self { row, last_message, membership, read_seq, unread } = self;
         let fact = row.fact;
         let peer = if fact.creator == *user { fact.peer } else { fact.peer.map(|_| fact.creator) };
         Conversation {
@@ -77,7 +80,7 @@ impl Seen {
             last_seq: row.last_seq,
             last_message,
             read_seq,
-            unread: row.last_seq.saturating_sub(read_seq),
+            unread,
             active_at: row.active_at_ms,
             version: row.version,
         }
@@ -100,12 +103,18 @@ pub async fn conversation(
     query.last(&messages::key(conversation));
     members::ask(&mut query, conversation, user);
     query.fields(&members::cursors_key(conversation), [user.as_str()].iter());
+    runs::ask(&mut query, conversation);
     let (watermark, mut answers) = query.ask(redis, partition).await?;
     let row = conversations::row(partition, conversation, &mut answers.many()?)?;
     let last_message = messages::message(partition, &mut answers, user)?;
     let membership = members::membership(&mut answers)?;
     let read_seq = answers.many()?.number()?.unwrap_or(0);
-    Ok((watermark, row.map(|row| Seen { row, last_message, membership, read_seq })))
+    let runs = Runs::read(&mut answers)?;
+    let seen = |row: conversations::Row| {
+        let unread = runs.unread(read_seq, row.last_seq);
+        Seen { row, last_message, membership, read_seq, unread }
+    };
+    Ok((watermark, row.map(seen)))
 }
 
 /// A page of a user's conversations in one partition.
@@ -155,14 +164,14 @@ pub async fn page(
 fn seen(partition: u16, user: &UserId, answers: &mut Answers) -> Result<Seen, ViewError> {
     let conversation = ConversationId::from_raw(answers.number()?.unwrap_or(0));
     let row = conversations::row(partition, conversation, &mut answers.many()?)?;
-    Ok(Seen {
-        row: row.ok_or_else(|| {
-            ViewError::Corrupt(format!("{user} is in conversation {conversation}, which is not in redis"))
-        })?,
-        last_message: messages::message(partition, answers, user)?,
-        membership: members::membership(answers)?,
-        read_seq: answers.number()?.unwrap_or(0),
-    })
+    let row = row.ok_or_else(|| {
+        ViewError::Corrupt(format!("{user} is in conversation {conversation}, which is not in redis"))
+    })?;
+    let last_message = messages::message(partition, answers, user)?;
+    let membership = members::membership(answers)?;
+    let read_seq = answers.number()?.unwrap_or(0);
+    let unread = Runs::read(answers)?.unread(read_seq, row.last_seq);
+    Ok(Seen { row, last_message, membership, read_seq, unread })
 }
 
 /// The ids of users' conversations in this partition: one list for each user, rising.

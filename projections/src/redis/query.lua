@@ -21,6 +21,10 @@ function ask.set(key)
   return redis.call('SMEMBERS', key)
 end
 
+function ask.values(key)
+  return redis.call('HVALS', key)
+end
+
 function ask.last(key)
   return redis.call('LINDEX', key, -1)
 end
