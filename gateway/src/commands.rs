@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use natter_nats::{Answer as Outcome, Full, Overloaded, Publisher, Waiter};
 use natter_schemas::codec;
 use natter_schemas::command::{Command, Origin};
 use natter_schemas::error::ErrorCode;
 use natter_schemas::event::Placed;
 use natter_schemas::names::Ref;
-use natter_schemas::outcome::Received;
+use natter_schemas::outcome::{Decision, Received};
+use natter_schemas::slot::Slot;
 use natter_schemas::wire::client::ClientCommand;
 use natter_schemas::wire::server::{Answer, ErrorBody, Reply, answer};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::auth::Identity;
+use crate::evidence::lanes::Entered;
+use crate::evidence::{self, Finder};
 use crate::frames::write;
 use crate::handle::SessionHandle;
 use crate::load::{Load, OnItsWay};
@@ -52,6 +56,7 @@ pub fn from_client(
         reference: reference.unwrap_or_else(|| Ref::trusted(NO_REF)),
         origin,
         body,
+        evidence: Vec::new(),
     })
 }
 
@@ -60,30 +65,71 @@ pub fn from_client(
 pub struct Commands {
     publisher: Publisher<Waiting>,
     partitions: u16,
+    finder: Finder,
     stopped: StoppedPartitions,
     meters: Arc<Meters>,
 }
 
+/// A session's command that has not gone yet, and the requests that its outcome answers.
+#[derive(Debug)]
+pub struct Pending {
+    ids: Vec<String>,
+    command: Command,
+}
+
 impl Commands {
-    /// By way of `publisher`, over so many partitions.
+    /// By way of `publisher`, over so many partitions; `finder` looks up what commands need.
     pub const fn new(
         publisher: Publisher<Waiting>,
         partitions: u16,
+        finder: Finder,
         stopped: StoppedPartitions,
         meters: Arc<Meters>,
     ) -> Self {
-        Self { publisher, partitions, stopped, meters }
+        Self { publisher, partitions, finder, stopped, meters }
     }
 
     /// Sends a session's command; the answer goes to its requests `ids`. They are counted as unanswered by the caller
-    /// before.
-    pub fn submit(&self, session: &Arc<SessionHandle>, ids: Vec<String>, command: &Command) {
+    /// before. One for which something has to be looked up goes later, and what is for the same aggregate goes behind it.
+    pub fn submit(&self, session: &Arc<SessionHandle>, ids: Vec<String>, command: Command) {
+        let waits = evidence::is_needed(&command);
+        let Some(slot) = command.slot() else { return self.send_of(session, Pending { ids, command }) };
+        match session.lanes.enter(slot, waits, Pending { ids, command }) {
+            Entered::Free(pending) => self.send_of(session, pending),
+            Entered::Behind => {}
+            Entered::First => {
+                tokio::spawn(self.clone().empty(Arc::clone(session), slot));
+            }
+        }
+    }
+
+    /// Sends what waits in a lane, in its order, until it is empty. All that waits is looked up at the same time.
+    async fn empty(self, session: Arc<SessionHandle>, slot: Slot) {
+        let partition = slot.partition(self.partitions);
+        loop {
+            let waiting = session.lanes.take(slot);
+            if waiting.is_empty() {
+                return;
+            }
+            let ready = waiting.into_iter().map(|Pending { ids, command }| async {
+                Pending { ids, command: self.finder.attach(partition, command).await }
+            });
+            for pending in join_all(ready).await {
+                self.send_of(&session, pending);
+            }
+        }
+    }
+
+    fn send_of(&self, session: &Arc<SessionHandle>, Pending { ids, command }: Pending) {
         let to = To::Session(Arc::clone(session), ids.clone());
         if let Err(error) = self.send(command, to, &session.load) {
             count_rejected(error.code, ids.len());
+            let mut first = false;
             for id in ids {
-                // Written by the session's own task, which is what submits.
-                session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
+                first |= session.answered(write::json(&Reply::Error { id: Some(id), error: error.clone() }));
+            }
+            if first {
+                session.flush();
             }
         }
     }
@@ -92,8 +138,12 @@ impl Commands {
     ///
     /// # Errors
     /// The refusal or the rejection.
-    pub async fn ask(&self, command: &Command, load: &Load) -> Result<Answer, ErrorBody> {
+    pub async fn ask(&self, command: Command, load: &Load) -> Result<Answer, ErrorBody> {
         let (to, answer) = oneshot::channel();
+        let command = match self.partition(&command) {
+            Ok(partition) => self.finder.attach(partition, command).await,
+            Err(error) => return Err(error),
+        };
         match self.send(command, To::Request(to), load) {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(ErrorBody::of(ErrorCode::OutcomeUnknown))),
             Err(error) => {
@@ -103,14 +153,39 @@ impl Commands {
         }
     }
 
-    fn send(&self, command: &Command, to: To, load: &Load) -> Result<(), ErrorBody> {
+    fn partition(&self, command: &Command) -> Result<u16, ErrorBody> {
         let slot = command.slot().ok_or_else(|| ErrorBody::of(ErrorCode::Forbidden))?;
-        let partition = slot.partition(self.partitions);
+        Ok(slot.partition(self.partitions))
+    }
+
+    fn send(&self, command: Command, to: To, load: &Load) -> Result<(), ErrorBody> {
+        let partition = self.partition(&command)?;
         self.stopped.admit(partition)?;
         let too_many = || ErrorBody::new(ErrorCode::Overloaded, "too many commands of this tenant are unanswered");
         let counted = load.add().ok_or_else(too_many)?;
-        let waiting = Waiting { to, since: Instant::now(), meters: Arc::clone(&self.meters), _counted: counted };
-        self.publisher.send(partition, &codec::encode(command), waiting).map_err(refused)
+        let encoded = codec::encode(&command);
+        let again = (!command.evidence.is_empty()).then(|| Box::new(Again { commands: self.clone(), command }));
+        let meters = Arc::clone(&self.meters);
+        let waiting = Waiting { to, since: Instant::now(), meters, again, _counted: counted };
+        self.publisher.send(partition, &encoded, waiting).map_err(refused)
+    }
+}
+
+/// What to do when evidence turned out to be too old: look it up once more.
+#[derive(Debug)]
+struct Again {
+    commands: Commands,
+    command: Command,
+}
+
+impl Again {
+    async fn send(self, mut waiting: Waiting) {
+        let Self { commands, command } = self;
+        let Ok(partition) = commands.partition(&command) else { return };
+        let command = commands.finder.attach(partition, command).await;
+        waiting.again = None;
+        // Refused, it is gone with its waiter: nobody knows what came of it, and the client asks again.
+        commands.publisher.send(partition, &codec::encode(&command), waiting).ok();
     }
 }
 
@@ -133,6 +208,7 @@ pub struct Waiting {
     to: To,
     since: Instant,
     meters: Arc<Meters>,
+    again: Option<Box<Again>>,
     _counted: OnItsWay,
 }
 
@@ -147,7 +223,14 @@ enum To {
 impl Waiting {
     /// Answers a request, or queues the answer for a session, which is given back where the answer is to be written
     /// ([`Outbox::queue`](crate::outbox::Outbox::queue)).
-    pub fn told(self, outcome: Outcome) -> Option<Arc<SessionHandle>> {
+    pub fn told(mut self, outcome: Outcome) -> Option<Arc<SessionHandle>> {
+        if let Outcome::Outcome(placed) = &outcome
+            && is_stale(&placed.outcome.decision)
+            && let Some(again) = self.again.take()
+        {
+            tokio::spawn(again.send(self));
+            return None;
+        }
         let answer = match outcome {
             Outcome::Outcome(placed) => answer_of(&placed),
             Outcome::Unsent => Err(ErrorBody::new(ErrorCode::Unavailable, "the log is away; nothing was stored")),
@@ -195,6 +278,10 @@ impl To {
             }
         }
     }
+}
+
+fn is_stale(decision: &Decision) -> bool {
+    matches!(decision, Decision::Rejected(rejection) if rejection.error_code() == ErrorCode::StaleEvidence)
 }
 
 fn answer_of(placed: &Placed) -> Result<Answer, ErrorBody> {

@@ -7,7 +7,6 @@ use natter_nats::{Answer, Claimed, LiveBatch, LiveItem, LogError, Publisher, Sig
 use natter_projections::reads::Memberships;
 use natter_schemas::codec::OutcomeBatch;
 use natter_schemas::error::CloseCode;
-use natter_schemas::event::Placed;
 use natter_schemas::id::ConversationId;
 use natter_schemas::position::Position;
 use natter_schemas::signal::PlacedSignal;
@@ -251,7 +250,7 @@ impl Dispatcher {
             let outcome = raw.decode()?;
             let policy = outcome.policy.and_then(|at| decoded.header.policies.get(usize::from(at)).copied());
             let position = Position::outcome(self.partition, batch.sequence, raw.index);
-            let placed = Placed { position, stored_ms: raw.stored_ms, log_ms: raw.log_ms, policy, outcome };
+            let placed = raw.placed(position, policy, outcome);
             if let Some(event) = placed.event().filter(|_| routed) {
                 delivered += self.rooms.event(&event);
             }

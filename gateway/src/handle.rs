@@ -10,6 +10,8 @@ use natter_schemas::slot::user_hash;
 use tokio::net::TcpStream;
 
 use crate::auth::Identity;
+use crate::commands::Pending;
+use crate::evidence::lanes::Lanes;
 use crate::load::Load;
 use crate::outbox::Outbox;
 use crate::rooms::Recipient;
@@ -23,6 +25,8 @@ pub struct SessionHandle {
     user_hash: u64,
     unanswered: AtomicUsize,
     counts: AtomicBool,
+    /// Commands that wait for evidence, and what stands behind them.
+    pub lanes: Lanes<Pending>,
     /// Its tenant's.
     pub load: Load,
     /// Where its frames go.
@@ -36,7 +40,8 @@ impl SessionHandle {
         // A service that was stopped is read from again when enough is answered.
         let counts = AtomicBool::new(identity.service);
         let outbox = Outbox::new(socket, meters);
-        Self { id, identity, user_hash, unanswered: AtomicUsize::new(0), counts, load, outbox }
+        let (unanswered, lanes) = (AtomicUsize::new(0), Lanes::default());
+        Self { id, identity, user_hash, unanswered, counts, lanes, load, outbox }
     }
 
     /// Whose it is.

@@ -5,6 +5,7 @@ mod commands;
 pub mod config;
 mod cursors;
 mod dispatch;
+mod evidence;
 mod frames;
 #[cfg(test)]
 mod fuzz;
@@ -40,6 +41,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::commands::{Commands, Waiting};
 use crate::dispatch::{Dispatcher, Routing};
+use crate::evidence::Finder;
 use crate::gateway::{Gateway, Parts};
 use crate::telemetry::Meters;
 
@@ -75,7 +77,9 @@ pub async fn run(
         never = serve::refuse_all(&listener) => match never {},
         () = shutdown.cancelled() => return Ok(()),
     };
-    let commands = Commands::new(publisher.clone(), log.partitions(), config.stopped.clone(), Arc::clone(&meters));
+    let finder = Finder::start(&reads, log.partitions());
+    let (stopped, counted) = (config.stopped.clone(), Arc::clone(&meters));
+    let commands = Commands::new(publisher.clone(), log.partitions(), finder, stopped, counted);
     let parts = Parts { partitions: log.partitions(), commands, reads, routing, meters, readiness };
     let gateway = Arc::new(Gateway::new(config, parts));
 

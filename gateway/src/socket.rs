@@ -264,7 +264,7 @@ impl Socket {
                 }
                 Action::Submit(ids, command) => {
                     self.handle.submitted(ids.len());
-                    self.gateway.commands.submit(&self.handle, ids, &command);
+                    self.gateway.commands.submit(&self.handle, ids, *command);
                 }
                 Action::Signal(conversation, signal) => self.gateway.signal(&self.handle, conversation, signal),
                 Action::Close(code) => {

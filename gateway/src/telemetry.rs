@@ -36,6 +36,10 @@ pub const BATCHES_SKIPPED: &str = "natter_gateway_live_batches_skipped_total";
 pub const SIGNALS: &str = "natter_gateway_signals_total";
 /// 1 while this gateway has stopped the partition, because it cannot read its log on.
 pub const STOPPED: &str = "natter_gateway_partition_stopped";
+/// Time to look up what commands need beyond their partition's facts, a batch of them.
+pub const EVIDENCE: &str = "natter_gateway_evidence_seconds";
+/// Commands that went without evidence, by `reason`: `away` or `queue`.
+pub const EVIDENCE_MISSING: &str = "natter_gateway_evidence_missing_total";
 /// HTTP requests, by `route` and `status`.
 pub const HTTP_REQUESTS: &str = "natter_gateway_http_requests_total";
 
@@ -58,6 +62,8 @@ pub fn describe() {
     describe_counter!(BATCHES_SKIPPED, "outcome batches that concern nobody here and were not decoded");
     describe_counter!(SIGNALS, "signals handed on for sessions of this gateway");
     describe_gauge!(STOPPED, Unit::Count, "1 while this gateway has stopped the partition");
+    describe_histogram!(EVIDENCE, Unit::Seconds, "time to look up what commands need beyond their facts");
+    describe_counter!(EVIDENCE_MISSING, "commands that went without evidence, by reason");
     describe_counter!(HTTP_REQUESTS, "HTTP requests, by route and status");
 }
 

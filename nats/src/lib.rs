@@ -25,6 +25,7 @@ mod space;
 mod stored;
 mod streams;
 pub mod telemetry;
+mod tick;
 mod trim;
 
 pub use self::archive::Archive;

@@ -154,7 +154,7 @@ impl Permissions {
                 of.may_get([bucket_stream(LEASES_BUCKET)].into_iter());
             }
             ServerRole::Processor => {
-                of.may_publish(["evt.*"]);
+                of.may_publish(["evt.*", "cmd.*"]);
                 of.may_read(
                     (0..partitions).flat_map(|partition| [command_stream(partition), outcome_stream(partition)]),
                 );
@@ -267,11 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn only_processors_write_outcomes_and_only_gateways_commands() {
+    fn only_processors_write_outcomes() {
         let may = |role, subject: &str| Permissions::of(role, 2).publish.iter().any(|allowed| allowed == subject);
         for (role, commands, outcomes) in [
             (ServerRole::Gateway, true, false),
-            (ServerRole::Processor, false, true),
+            // For ticks.
+            (ServerRole::Processor, true, true),
             (ServerRole::Projector, false, false),
             (ServerRole::Auditor, false, false),
         ] {

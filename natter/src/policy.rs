@@ -103,6 +103,7 @@ fn command(tenant: &Tenant, hash: Option<PolicyHash>, publisher: u64) -> Command
         reference: Ref::trusted(&format!("policy-{publisher:016x}")),
         origin: Origin::Operator,
         body: Body::SetPolicy { hash },
+        evidence: Vec::new(),
     }
 }
 

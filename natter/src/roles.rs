@@ -93,19 +93,17 @@ pub async fn gateway(config: &Config, listener: TcpListener, shutdown: Cancellat
 /// # Errors
 /// Something that it needs is not configured, or refuses.
 pub async fn processor(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Role> {
-    config.require(&[Need::Log, Need::Redis, Need::ClickHouse])?;
+    config.require(&[Need::Log, Need::Redis])?;
     let log = connect::log_when_there(config, "processor").await?;
     let redis = connect::redis_when_there(config).await?;
-    let clickhouse = connect::clickhouse(config)?;
     let (stopping, stopped) = watch::channel(role::Stopped::new());
     let dependencies = Dependencies {
         log: Some(log.clone()),
         redis: Some(redis.clone()),
-        clickhouse: Some(clickhouse.clone()),
         work: vec![Work { name: "processor", required: true, stopped }],
         ..Dependencies::default()
     };
-    let backends = Backends { log, redis, clickhouse, clock: SystemClock::shared() };
+    let backends = Backends { log, redis, clock: SystemClock::shared() };
     let work = async move {
         let decided = role::run_telling(backends, &process_name(), LeaseOptions::default(), stopping, shutdown).await;
         decided.context("the processor stopped")

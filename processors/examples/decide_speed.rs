@@ -7,10 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use natter_nats::Stored;
 use natter_processors::error::Halt;
-use natter_processors::ports::{
-    CommandLog, CommandReader, FactSource, Loaded, OutcomeLog, PolicyStore, RefHistory, RefQuery, Remembrance,
-    Surroundings,
-};
+use natter_processors::ports::{CommandLog, CommandReader, FactSource, Loaded, OutcomeLog, PolicyStore, Surroundings};
 use natter_processors::worker::{Decider, Group, StoredCommands};
 use natter_projections::facts::FactKey;
 use natter_schemas::codec::{CommandBatchWriter, OutcomeBatch, encode};
@@ -30,12 +27,6 @@ struct Empty;
 impl FactSource for Empty {
     async fn load(&self, keys: &[FactKey]) -> Result<Loaded, Halt> {
         Ok(Loaded { watermark: 0, facts: vec![None; keys.len()] })
-    }
-}
-
-impl RefHistory for Empty {
-    async fn find(&self, asked: &[RefQuery], _since_ms: u64) -> Result<Remembrance, String> {
-        Ok(Remembrance { watermark: u64::MAX, found: vec![None; asked.len()] })
     }
 }
 
@@ -77,6 +68,10 @@ impl CommandLog for Empty {
 
     async fn read_commands(&self, _from: u64) -> Result<Nothing, Halt> {
         Ok(Nothing)
+    }
+
+    async fn tick(&self) -> Result<(), Halt> {
+        Ok(())
     }
 }
 
@@ -141,6 +136,7 @@ fn command(number: u64, sender: u64, body: Body) -> Command {
         reference: Ref::trusted(&format!("ref-{number}")),
         origin: Origin::Client,
         body,
+        evidence: Vec::new(),
     }
 }
 

@@ -2,13 +2,12 @@
 //! tests give it in memory.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use natter_nats::Stored;
-pub use natter_projections::clickhouse::RefQuery;
 use natter_projections::facts::{Fact, FactKey};
-use natter_schemas::limits::OVERLAY_FACTS_MAX;
-use natter_schemas::outcome::Answered;
+use natter_schemas::limits::{OVERLAY_FACTS_MAX, TICK_INTERVAL_MS};
 use natter_schemas::policy::PolicyHash;
 
 use crate::error::Halt;
@@ -30,24 +29,6 @@ pub struct Loaded {
     pub watermark: u64,
     /// The facts, in the order of the keys.
     pub facts: Vec<Option<Fact>>,
-}
-
-/// All accepted outcomes that ever were, however old.
-pub trait RefHistory: Send + Sync {
-    /// Looks all of `asked` up at once, among what was accepted since `since_ms` of log time (Unix milliseconds).
-    ///
-    /// # Errors
-    /// The history cannot answer now; the words say why.
-    fn find(&self, asked: &[RefQuery], since_ms: u64) -> impl Future<Output = Result<Remembrance, String>> + Send;
-}
-
-/// What the history knows about refs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Remembrance {
-    /// The last sequence of `EVT_p` that the answer surely includes.
-    pub watermark: u64,
-    /// The newest accepted outcome of each, in the order asked.
-    pub found: Vec<Option<Answered>>,
 }
 
 /// Policies by hash.
@@ -101,6 +82,12 @@ pub trait CommandLog: Send + Sync {
     /// # Errors
     /// [`Halt::Corrupt`]: `from` was trimmed away, or lies beyond the stream's end.
     fn read_commands(&self, from: u64) -> impl Future<Output = Result<Self::Reader, Halt>> + Send;
+
+    /// Publishes a tick: a batch without commands, by which log time moves on (invariant 16).
+    ///
+    /// # Errors
+    /// [`Halt::Transient`]: it was not acknowledged.
+    fn tick(&self) -> impl Future<Output = Result<(), Halt>> + Send;
 }
 
 /// Command batches in order.
@@ -113,9 +100,14 @@ pub trait CommandReader: Send + 'static {
 }
 
 /// Everything that a worker needs for one partition.
-pub trait Surroundings: FactSource + RefHistory + PolicyStore + OutcomeLog + CommandLog + 'static {
+pub trait Surroundings: FactSource + PolicyStore + OutcomeLog + CommandLog + 'static {
     /// The partition.
     fn partition(&self) -> u16;
+
+    /// Where nobody says anything, log time moves by a tick once in so long.
+    fn tick_interval(&self) -> Duration {
+        Duration::from_millis(TICK_INTERVAL_MS)
+    }
 
     /// Facts that a worker keeps; more only while the Redis view is behind.
     fn facts_max(&self) -> usize {

@@ -11,12 +11,12 @@ use natter_schemas::command::Command;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::event::{Event, Placed, placed};
 use natter_schemas::id::IdState;
-use natter_schemas::outcome::{Decision, Outcome, Received};
+use natter_schemas::outcome::{Decision, Learnt, Outcome, Received};
 use natter_schemas::position::Position;
 
 use crate::decide::{Context, Facts, decide, log_time};
 use crate::error::Halt;
-use crate::policy::Policies;
+use crate::policy::{Known, Policies};
 use crate::ports::{OutcomeLog, PolicyStore};
 
 /// What came of deciding a partition again.
@@ -101,9 +101,10 @@ impl Replay {
             let here = Position::batch(self.partition, stored.sequence);
             let log_ms = log_time(self.log_ms, source.stored_ms);
             self.compare(here, "command sequence", &source.sequence, &(self.commands + 1));
+            self.compare(here, "log time before", &source.before_ms, &self.log_ms.clone());
             self.compare(here, "log time", &source.log_ms, &log_ms);
             (self.commands, self.log_ms) = (source.sequence, log_ms);
-            self.ids.advance(source.stored_ms);
+            self.ids.advance(log_ms);
             for placed in outcomes.by_ref().take(source.records as usize) {
                 self.outcome(&placed, policies).await?;
             }
@@ -121,8 +122,8 @@ impl Replay {
             Received::Command(command) => {
                 let decision = self.decide(command, placed, policies).await?;
                 self.compare(placed.position, "outcome", &placed.outcome.decision, &decision);
-                if let Some(event) = placed.event() {
-                    self.facts.fold(&event);
+                if let Some(accepted) = placed.accepted() {
+                    self.facts.fold(&accepted);
                 }
                 return Ok(());
             }
@@ -141,16 +142,21 @@ impl Replay {
         placed: &Placed,
         policies: &impl PolicyStore,
     ) -> Result<Decision, Halt> {
-        let Outcome { learnt, .. } = &placed.outcome;
+        let Outcome { learnt, .. } = placed.outcome;
         let policy = self.facts.policy(&command.tenant);
         self.compare(placed.position, "policy in force", &placed.policy, &policy);
         if let Some(hash) = policy
+            && learnt != Learnt::PolicyUnusable
             && !self.policies.prepare(hash, policies).await?
         {
             return Err(Halt::Corrupt(format!("policy {hash} is in force, but is not stored or cannot be used")));
         }
-        let rules = self.policies.ready(policy).cloned().unwrap_or_default();
-        let context = Context { stored_ms: placed.stored_ms, log_ms: placed.log_ms, rules: &rules, learnt };
+        let rules = match self.policies.known(policy) {
+            // As it was then: it may have been stored again since.
+            Known::Usable(rules) if learnt != Learnt::PolicyUnusable => Some(&**rules),
+            Known::Usable(_) | Known::Unusable | Known::NotYet(_) => None,
+        };
+        let context = Context { stored_ms: placed.stored_ms, before_ms: placed.before_ms, rules, learnt };
         Ok(decide(command, context, &self.facts, &mut self.ids))
     }
 
@@ -172,7 +178,7 @@ impl FactBase {
         self.0.insert(key, fact);
     }
 
-    /// Folds the next event.
+    /// Folds the next accepted outcome.
     pub fn fold(&mut self, event: &Event<'_>) {
         for change in changes(event) {
             match change {
@@ -182,10 +188,10 @@ impl FactBase {
                 Change::Set(key, None) => {
                     self.0.remove(&key);
                 }
-                Change::PushRef(key, entry) => {
+                Change::PushRef(key, entry, before_ms) => {
                     let fact = self.0.entry(key).or_insert_with(|| Fact::Refs(Refs::default()));
                     if let Fact::Refs(refs) = fact {
-                        refs.push(entry);
+                        refs.push(entry, before_ms);
                     }
                 }
             }

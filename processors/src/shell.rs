@@ -1,11 +1,8 @@
 //! The outside of a worker on the real servers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::Bytes;
 use natter_nats::clock::SharedClock;
 use natter_nats::{Log, OutcomeWrite, Policies, Reader, ReaderOptions, Stored};
-use natter_projections::clickhouse::{self, ClickHouse};
 use natter_projections::facts::FactKey;
 use natter_projections::redis::{self, Redis};
 use natter_projections::watermark::Watermark;
@@ -13,10 +10,7 @@ use natter_schemas::policy::PolicyHash;
 use natter_schemas::subjects::{command_stream, outcome_stream};
 
 use crate::error::Halt;
-use crate::ports::{
-    CommandLog, CommandReader, FactSource, Loaded, OutcomeLog, PolicyStore, RefHistory, RefQuery, Remembrance,
-    Surroundings,
-};
+use crate::ports::{CommandLog, CommandReader, FactSource, Loaded, OutcomeLog, PolicyStore, Surroundings};
 
 /// Batches of `EVT_p` asked for at once; an answer is at most 8 MiB whatever their number.
 const READ_AT_ONCE: u64 = 256;
@@ -28,8 +22,6 @@ pub struct Backends {
     pub log: Log,
     /// The views.
     pub redis: Redis,
-    /// The history.
-    pub clickhouse: ClickHouse,
     /// Says what time it is.
     pub clock: SharedClock,
 }
@@ -38,14 +30,12 @@ pub struct Backends {
 pub struct Shell {
     log: PartitionLog,
     backends: Backends,
-    /// The history of this partition is complete up to here.
-    history: AtomicU64,
 }
 
 impl Shell {
     /// The outside of the worker of `partition`.
     pub fn new(partition: u16, backends: Backends) -> Self {
-        Self { log: PartitionLog::new(&backends.log, partition), backends, history: AtomicU64::new(0) }
+        Self { log: PartitionLog::new(&backends.log, partition), backends }
     }
 }
 
@@ -67,23 +57,6 @@ impl FactSource for Shell {
             )));
         }
         Ok(Loaded { watermark: watermark.sequence, facts: loaded.values })
-    }
-}
-
-impl RefHistory for Shell {
-    async fn find(&self, asked: &[RefQuery], since_ms: u64) -> Result<Remembrance, String> {
-        let Backends { log, clickhouse, .. } = &self.backends;
-        let (partition, checked) = (self.log.partition, self.history.load(Ordering::Relaxed));
-        // One generation for both questions, the watermark first: whatever stands up to it is then surely found.
-        let clickhouse = &clickhouse.live().await.map_err(|error| error.to_string())?;
-        let found = clickhouse::watermark(clickhouse, partition, checked).await.map_err(|error| error.to_string())?;
-        if !found.is_of(log.id()) {
-            return Err(format!("the history stands at {found}, but this is log {}", log.id()));
-        }
-        let watermark = found.sequence;
-        self.history.store(watermark, Ordering::Relaxed);
-        let found = clickhouse::find_refs(clickhouse, partition, watermark, since_ms, asked).await;
-        Ok(Remembrance { watermark, found: found.map_err(|error| error.to_string())? })
     }
 }
 
@@ -155,6 +128,10 @@ impl CommandLog for PartitionLog {
         let stream = command_stream(self.partition);
         Ok(Commands(Reader::open(&self.log, &stream, from, ReaderOptions::default()).await?))
     }
+
+    async fn tick(&self) -> Result<(), Halt> {
+        Ok(self.log.publish_tick(self.partition).await?)
+    }
 }
 
 /// Reads `CMD_p`.
@@ -196,5 +173,9 @@ impl CommandLog for Shell {
 
     async fn read_commands(&self, from: u64) -> Result<Commands, Halt> {
         self.log.read_commands(from).await
+    }
+
+    async fn tick(&self) -> Result<(), Halt> {
+        self.log.tick().await
     }
 }

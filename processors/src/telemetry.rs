@@ -24,8 +24,12 @@ pub const LAG: &str = "natter_processor_lag_batches";
 pub const CLOCK_SKEW: &str = "natter_processor_clock_skew_seconds";
 /// Batches whose stored time is more than a minute from the worker's clock.
 pub const CLOCK_WRONG: &str = "natter_processor_clock_wrong_batches_total";
+/// Looks for a policy in force that found nothing usable: that tenant's texts are refused.
+pub const POLICIES_UNUSABLE: &str = "natter_processor_policies_unusable_total";
 /// 1 while the partition pauses because the Redis view is too far behind.
 pub const PAUSED: &str = "natter_processor_paused_partitions";
+/// Ticks published, by which log time moves on.
+pub const TICKS: &str = "natter_processor_ticks_total";
 /// Workers that stopped, by reason.
 pub const HALTS: &str = "natter_processor_halts_total";
 
@@ -41,6 +45,8 @@ pub fn describe() {
     describe_gauge!(LAG, Unit::Count, "command batches in the stream behind the one at hand");
     describe_gauge!(CLOCK_SKEW, Unit::Seconds, "stored time less the worker's clock");
     describe_counter!(CLOCK_WRONG, "batches stored more than a minute from the worker's clock");
+    describe_counter!(POLICIES_UNUSABLE, "looks for a policy in force that found nothing usable");
+    describe_counter!(TICKS, "ticks published, by which log time moves on");
     describe_gauge!(PAUSED, Unit::Count, "1 while the partition pauses because redis is too far behind");
     describe_counter!(HALTS, "workers that stopped, by reason");
 }

@@ -145,6 +145,7 @@ impl Generated {
                 reference: Ref::trusted(&format!("{}-{index}", self.sequence)),
                 origin: Origin::Client,
                 body,
+                evidence: Vec::new(),
             };
             let decision = Decision::Accepted(accepted);
             let outcome =
@@ -152,7 +153,15 @@ impl Generated {
             writer.push(&outcome, &touched(&outcome));
         }
         let sequence = self.sequence;
-        let source = Source { sequence, stored_ms, log_ms: stored_ms, publisher: 1, number: sequence, records };
+        let source = Source {
+            sequence,
+            stored_ms,
+            log_ms: stored_ms,
+            before_ms: stored_ms,
+            publisher: 1,
+            number: sequence,
+            records,
+        };
         let payload = writer.finish(1, vec![source], self.ids, Vec::new()).into();
         Stored { sequence, stored_ms, lease: Some(1), records: Some(records), behind: 0, payload }
     }

@@ -1,7 +1,7 @@
 //! Record batches as bytes: one JetStream message holds many commands or many outcomes.
 //!
 //! ```text
-//! command batch:  version u8 | header length u32 | CommandHeader | records
+//! command batch:  version u8 | header length u32 | CommandHeader | records          (none: a tick, which only moves log time)
 //! outcome batch:  version u8 | header length u32 | OutcomeHeader | records
 //! records:        count times  conversation u64 | length u32 | bytes      (commands: without the conversation)
 //! ```
@@ -19,7 +19,7 @@ use crate::outcome::Outcome;
 use crate::policy::PolicyHash;
 
 /// The version that this binary writes, and the newest that it reads.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// No record is larger than a JetStream message; a damaged length cannot ask for more memory than this.
 const DECODE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -167,6 +167,9 @@ pub struct Source {
     /// Log time: the highest stored time so far, advancing at most [`crate::limits::LOG_TIME_STEP_MS_MAX`] a batch.
     /// Never goes back; what expires is measured by it.
     pub log_ms: u64,
+    /// Log time before this batch; 0: it is the log's first. What was known lately is measured by it, so that a leap of this
+    /// batch's own clock forgets nothing that its commands ask for.
+    pub before_ms: u64,
     /// Echo of [`CommandHeader::publisher`].
     pub publisher: u64,
     /// Echo of [`CommandHeader::number`].
@@ -197,6 +200,11 @@ impl OutcomeHeader {
     /// The `CMD_p` sequence that is answered up to here.
     pub fn command_sequence(&self) -> u64 {
         self.sources.last().map_or(0, |source| source.sequence)
+    }
+
+    /// When the last command batch that it answers was stored, in Unix milliseconds.
+    pub fn stored_ms(&self) -> u64 {
+        self.sources.last().map_or(0, |source| source.stored_ms)
     }
 
     /// Log time after this batch, in Unix milliseconds.
@@ -293,6 +301,7 @@ impl<'a> OutcomeBatch<'a> {
                     index,
                     stored_ms: source.stored_ms,
                     log_ms: source.log_ms,
+                    before_ms: source.before_ms,
                     conversation,
                     bytes,
                 });
@@ -312,6 +321,8 @@ pub struct RawOutcome<'a> {
     pub stored_ms: u64,
     /// Its log time ([`Source::log_ms`]).
     pub log_ms: u64,
+    /// Log time before its command batch ([`Source::before_ms`]).
+    pub before_ms: u64,
     /// The conversation of its event; 0: none.
     pub conversation: u64,
     bytes: &'a [u8],

@@ -4,6 +4,7 @@
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::Evidence;
 use crate::id::ConversationId;
 use crate::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
 use crate::policy::PolicyHash;
@@ -26,6 +27,8 @@ pub struct Command {
     pub origin: Origin,
     /// What is wished.
     pub body: Body,
+    /// What the gateway read for it; clients cannot send any.
+    pub evidence: Vec<Evidence>,
 }
 
 /// By which door a command came.
@@ -33,7 +36,7 @@ pub struct Command {
 pub enum Origin {
     /// A client, for the first time as far as it knows.
     Client,
-    /// A client that sends it again: older refs are looked up in the history.
+    /// A client that sends it again: its gateway looks the ref up and attaches what it found as evidence.
     Resend,
     /// An existing history, line by line.
     Import(ImportLine),

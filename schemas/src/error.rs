@@ -80,6 +80,8 @@ error_codes! {
     110 ImportGap "import_gap" 409 true "an earlier line of this source is missing; send from there again";
     111 UnknownPolicy "unknown_policy" 409 false "no policy with this hash is stored";
     112 TooManyMembers "too_many_members" 409 false "the conversation is full";
+    113 PolicyUnavailable "policy_unavailable" 503 true "the tenant's policy is lost or cannot be used: an operator has to set it again";
+    114 StaleEvidence "stale_evidence" 503 true "what was looked up for this command is too old by now; send it again";
 }
 
 impl ErrorCode {

@@ -2,11 +2,12 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::codec::{self, CodecError, OutcomeBatch, Touched};
+use crate::codec::{self, CodecError, OutcomeBatch, RawOutcome, Touched};
 use crate::command::{Body, Command, Origin};
+use crate::evidence::Answered;
 use crate::id::ConversationId;
-use crate::names::{Ref, UserId};
-use crate::outcome::{Accepted, Answered, Decision, Outcome, Received};
+use crate::names::{ExternalId, Ref, UserId};
+use crate::outcome::{Accepted, Decision, Outcome, Received};
 use crate::policy::PolicyHash;
 use crate::position::Position;
 use crate::slot::user_hash;
@@ -20,6 +21,8 @@ pub struct Placed {
     pub stored_ms: u64,
     /// Its log time ([`codec::Source::log_ms`]).
     pub log_ms: u64,
+    /// Log time before its command batch ([`codec::Source::before_ms`]).
+    pub before_ms: u64,
     /// The hash of the policy in force; `None`: the default.
     pub policy: Option<PolicyHash>,
     /// The outcome.
@@ -29,20 +32,26 @@ pub struct Placed {
 impl Placed {
     /// The command and what happened, where this outcome is an event.
     pub fn event(&self) -> Option<Event<'_>> {
+        self.accepted().filter(|event| event.accepted.is_event())
+    }
+
+    /// The same of every accepted outcome: where nothing had to be done it is no event, and leaves its ref all the same.
+    pub fn accepted(&self) -> Option<Event<'_>> {
         match (&self.outcome.received, &self.outcome.decision) {
-            (Received::Command(command), Decision::Accepted(accepted)) if accepted.is_event() => Some(Event {
+            (Received::Command(command), Decision::Accepted(accepted)) => Some(Event {
                 position: self.position,
                 stored_ms: self.stored_ms,
                 log_ms: self.log_ms,
+                before_ms: self.before_ms,
                 command,
                 accepted,
             }),
-            _ => None,
+            (Received::Undecodable(_), _) | (_, Decision::Rejected(_)) => None,
         }
     }
 }
 
-/// A fact: an accepted outcome that changed something, seen in its place.
+/// A fact: an accepted outcome, seen in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
     /// Where it stands.
@@ -51,6 +60,8 @@ pub struct Event<'a> {
     pub stored_ms: u64,
     /// Its log time ([`codec::Source::log_ms`]).
     pub log_ms: u64,
+    /// Log time before its command batch ([`codec::Source::before_ms`]).
+    pub before_ms: u64,
     /// The command as received.
     pub command: &'a Command,
     /// What happened.
@@ -89,10 +100,10 @@ impl Event<'_> {
             Accepted::Read { .. } => "conversation.read",
             Accepted::Sent { .. } => "message.sent",
             Accepted::UserUpdated => "user.updated",
-            Accepted::NameKept => "user.kept",
             Accepted::PolicySet { .. } => "policy.set",
             Accepted::Existing { .. }
             | Accepted::Unchanged { .. }
+            | Accepted::NameKept
             | Accepted::Repeated(_)
             | Accepted::ImportedBefore { .. } => "none",
         }
@@ -111,8 +122,19 @@ impl Event<'_> {
     pub fn answered(&self) -> Answered {
         let (message, seq) = match self.accepted {
             Accepted::Sent { message, seq, .. } => (Some(*message), Some(*seq)),
-            Accepted::Read { seq, .. } => (None, Some(*seq)),
-            _ => (None, None),
+            Accepted::Created { .. }
+            | Accepted::Existing { .. }
+            | Accepted::Added { .. }
+            | Accepted::Joined { .. }
+            | Accepted::Left { .. }
+            | Accepted::Renamed { .. }
+            | Accepted::Read { .. }
+            | Accepted::UserUpdated
+            | Accepted::NameKept
+            | Accepted::PolicySet { .. }
+            | Accepted::Unchanged { .. }
+            | Accepted::Repeated(_)
+            | Accepted::ImportedBefore { .. } => (None, None),
         };
         Answered {
             content: content_hash(&self.command.body),
@@ -125,36 +147,55 @@ impl Event<'_> {
             seq,
         }
     }
+
+    /// The ref that it leaves behind, with its scope. A repetition leaves none: the first outcome did.
+    pub fn left_ref(&self) -> Option<(RefScope, &Ref)> {
+        if !remembers_ref(self.command) || matches!(self.accepted, Accepted::Repeated(_)) {
+            return None;
+        }
+        Some((RefScope::of(&self.command.body, self.accepted.conversation())?, &self.command.reference))
+    }
 }
 
-/// The scope in which a command's `ref` is unique, beside tenant and sender.
+/// The scope in which a command's `ref` is unique, beside tenant and sender: what the command names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RefScope {
-    /// Commands that make a conversation.
-    Create,
-    /// Commands about the sender.
-    User,
     /// Commands in a conversation.
     Conversation(ConversationId),
+    /// Commands about the sender.
+    User,
+    /// Creates of the direct chat with this user.
+    Direct(UserId),
+    /// Creates of the conversation with this external id.
+    External(ExternalId),
+    /// Any other create: the ref alone names what it makes.
+    Created,
+}
+
+impl RefScope {
+    /// The scope of a command whose `body` names `conversation`; `None`: the conversation that it names is unknown, or it has no
+    /// ref to remember.
+    pub fn of(body: &Body, conversation: Option<ConversationId>) -> Option<Self> {
+        match body {
+            Body::CreateDirect { peer } => Some(Self::Direct(peer.clone())),
+            Body::CreateGroup { external: Some(external), .. } => Some(Self::External(external.clone())),
+            Body::CreateGroup { external: None, .. } => Some(Self::Created),
+            Body::UpdateUser { .. } => Some(Self::User),
+            Body::Add { .. }
+            | Body::Join { .. }
+            | Body::Leave { .. }
+            | Body::Rename { .. }
+            | Body::Read { .. }
+            | Body::Send { .. } => conversation.map(Self::Conversation),
+            Body::SetPolicy { .. } => None,
+        }
+    }
 }
 
 /// Whether this command's `ref` is remembered: imports are known by their lines, cursors and policies are idempotent by
 /// what they say.
 pub const fn remembers_ref(command: &Command) -> bool {
     !matches!(command.origin, Origin::Import(_)) && !matches!(command.body, Body::Read { .. } | Body::SetPolicy { .. })
-}
-
-/// The ref that an event leaves behind, with its scope.
-pub fn left_ref<'a>(event: &Event<'a>) -> Option<(RefScope, &'a Ref)> {
-    if !remembers_ref(event.command) {
-        return None;
-    }
-    let scope = match (&event.command.body, event.accepted.conversation()) {
-        (Body::CreateDirect { .. } | Body::CreateGroup { .. }, _) => RefScope::Create,
-        (_, Some(conversation)) => RefScope::Conversation(conversation),
-        (_, None) => RefScope::User,
-    };
-    Some((scope, &event.command.reference))
 }
 
 /// Hash of a command's content: the same `ref` with another content is a conflict. XXH3-64 of the log's encoding.
@@ -184,6 +225,14 @@ pub fn touched(outcome: &Outcome) -> Touched {
     Touched { conversation: accepted.conversation().map(ConversationId::get), users }
 }
 
+impl RawOutcome<'_> {
+    /// `outcome`, which is this one decoded, in its place.
+    pub const fn placed(&self, position: Position, policy: Option<PolicyHash>, outcome: Outcome) -> Placed {
+        let Self { stored_ms, log_ms, before_ms, .. } = *self;
+        Placed { position, stored_ms, log_ms, before_ms, policy, outcome }
+    }
+}
+
 /// All outcomes of a stored batch with their places.
 ///
 /// # Errors
@@ -197,7 +246,7 @@ pub fn placed(partition: u16, sequence: u64, bytes: &[u8]) -> Result<Vec<Placed>
             let outcome = raw.decode()?;
             let policy = outcome.policy.and_then(|index| batch.header.policies.get(usize::from(index)).copied());
             let position = Position::outcome(partition, sequence, raw.index);
-            Ok(Placed { position, stored_ms: raw.stored_ms, log_ms: raw.log_ms, policy, outcome })
+            Ok(raw.placed(position, policy, outcome))
         })
         .collect()
 }

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod command;
 pub mod error;
 pub mod event;
+pub mod evidence;
 pub mod id;
 pub mod limits;
 pub mod names;

@@ -60,8 +60,6 @@ pub const OVERLAY_FACTS_MAX: usize = 262_144;
 pub const OVERLAY_BATCHES_MAX: u64 = 10_000;
 /// Facts asked of the Redis view in one script.
 pub const FACTS_LOAD_MAX: usize = 4096;
-/// Outcome batches read to find a resent ref that the history does not hold yet and the facts do not hold any more.
-pub const RESEND_BATCHES_MAX: u64 = 1000;
 
 /// Messages on one page of history.
 pub const PAGE_MESSAGES_MAX: u32 = 200;
@@ -74,14 +72,15 @@ pub const HOLE_RECORDS_MAX: u64 = 10_000;
 /// Outcome batches that a gateway refills from EVT before it asks its sessions to resync.
 pub const REFILL_BATCHES_MAX: u64 = 1000;
 
-/// A `ref` is remembered at least this long in log time, in milliseconds (to [`REFS_RECENT_MAX`]).
+/// A `ref` is remembered by the facts for so long in log time, in milliseconds, and no longer.
 pub const REFS_RECENT_MS: u64 = 120_000;
 /// Remembered refs of one sender in one conversation within [`REFS_RECENT_MS`].
 pub const REFS_RECENT_MAX: usize = 8192;
-/// Refs remembered beyond [`REFS_RECENT_MS`].
-pub const REFS_KEPT: usize = 64;
-/// How long the same `ref` gets the first accepted outcome again, by a resend, in milliseconds of log time.
-pub const REF_LIFE_MS: u64 = 24 * 3600 * 1000;
+/// How long the same `ref` gets the first accepted outcome again by a resend, in milliseconds of log time: a phone that
+/// was off for a long weekend, and a few days more.
+pub const REF_LIFE_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Evidence counts up to this long after the batch that it is complete up to, in milliseconds of log time.
+pub const EVIDENCE_AGE_MS_MAX: u64 = 60_000;
 
 /// A command received longer than this before its batch was stored is `expired`, in milliseconds.
 pub const COMMAND_AGE_MS_MAX: u64 = 60_000;
@@ -89,6 +88,8 @@ pub const COMMAND_AGE_MS_MAX: u64 = 60_000;
 pub const PUBLISH_RETRY_MS_MAX: u64 = 60_000;
 /// How long a read waits for `min_position`, in milliseconds.
 pub const READ_WAIT_MS_MAX: u64 = 1000;
+/// A partition where nobody says anything gets a tick once in so many milliseconds.
+pub const TICK_INTERVAL_MS: u64 = 600_000;
 /// What expires by log time advances at most this much per batch, in milliseconds.
 pub const LOG_TIME_STEP_MS_MAX: u64 = 3_600_000;
 
@@ -115,9 +116,9 @@ const _: () = assert!(
 );
 const _: () = assert!(OUTCOME_BATCH_BYTES_MAX < 8 * 1024 * 1024, "the broker takes messages up to 8 MiB");
 const _: () = assert!(OUTCOME_LISTS_MAX * (LIST_NAME_BYTES_MAX + 1) < OUTCOME_EXTRA_BYTES);
-const _: () = assert!(REFS_KEPT < REFS_RECENT_MAX);
 const _: () =
-    assert!(COMMAND_AGE_MS_MAX < REFS_RECENT_MS, "what an outcome batch holds is within the recent refs of its end");
+    assert!(EVIDENCE_AGE_MS_MAX < REFS_RECENT_MS, "what changed after evidence that counts is among the facts");
+const _: () = assert!(REFS_RECENT_MS < REF_LIFE_MS);
 const _: () = assert!(PUBLISH_RETRY_MS_MAX <= REFS_RECENT_MS, "a retried batch still finds its refs");
 const _: () = assert!(SERVICE_UNANSWERED_MAX < PUBLISHER_QUEUE_MAX);
 const _: () = assert!(TAPE_BYTES_MAX < SESSION_QUEUE_BYTES_MAX, "one pass makes nobody slow");

@@ -5,6 +5,7 @@ use bincode::{Decode, Encode};
 
 use crate::command::Command;
 use crate::error::ErrorCode;
+use crate::evidence::Answered;
 use crate::id::{ConversationId, MessageId};
 use crate::names::UserId;
 use crate::policy::PolicyHash;
@@ -16,7 +17,7 @@ pub struct Outcome {
     pub received: Received,
     /// Which policy of the batch's list was in force; `None`: the default policy.
     pub policy: Option<u16>,
-    /// What had to be learnt outside the partition to decide.
+    /// What had to be learnt beside the facts to decide.
     pub learnt: Learnt,
     /// What was decided.
     pub decision: Decision,
@@ -31,40 +32,15 @@ pub enum Received {
     Undecodable(Vec<u8>),
 }
 
-/// Facts from outside the partition, recorded so that EVT alone explains every outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+/// What the worker learnt beside the facts, recorded so that EVT alone explains every outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Learnt {
     /// Nothing was asked.
     Nothing,
-    /// A resend whose ref is not in the history either.
-    RefUnknown,
-    /// A resend whose ref the history knows.
-    RefKnown(Answered),
-    /// A resend, and the history was out of reach.
-    HistoryUnavailable,
     /// A `policy.set` whose policy is not stored, or cannot be used.
     PolicyUnknown,
-}
-
-/// The first accepted outcome of a ref, as far as a repeated command needs it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Answered {
-    /// Hash of the command's content ([`crate::event::content_hash`]).
-    pub content: u64,
-    /// Where it stands: sequence in `EVT_p`.
-    pub sequence: u64,
-    /// Where it stands: index in its batch.
-    pub index: u32,
-    /// When it happened, in Unix milliseconds.
-    pub at_ms: u64,
-    /// Its log time ([`crate::codec::Source::log_ms`]): the ref's age counts from here.
-    pub log_ms: u64,
-    /// The conversation, where there is one.
-    pub conversation: Option<ConversationId>,
-    /// The message, where there is one.
-    pub message: Option<MessageId>,
-    /// The message's seq or the cursor, where there is one.
-    pub seq: Option<u64>,
+    /// The policy in force is not stored any more, or cannot be used by this binary.
+    PolicyUnusable,
 }
 
 /// What was decided about a command.
@@ -226,7 +202,11 @@ impl Accepted {
     pub const fn is_event(&self) -> bool {
         !matches!(
             self,
-            Self::Existing { .. } | Self::Unchanged { .. } | Self::Repeated(_) | Self::ImportedBefore { .. }
+            Self::Existing { .. }
+                | Self::Unchanged { .. }
+                | Self::NameKept
+                | Self::Repeated(_)
+                | Self::ImportedBefore { .. }
         )
     }
 }

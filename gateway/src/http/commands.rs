@@ -41,7 +41,7 @@ pub async fn command(State(gateway): State<Arc<Gateway>>, request: Request) -> R
     };
     let id = Some(command.id.clone());
     match from_client(&identity, 0, command, received.unix_ms) {
-        Ok(command) => Ok(reply(id, gateway.commands.ask(&command, &gateway.loads.of(&identity.tenant)).await, false)),
+        Ok(command) => Ok(reply(id, gateway.commands.ask(command, &gateway.loads.of(&identity.tenant)).await, false)),
         Err(error) => Ok(reply(id, Err(error), true)),
     }
 }

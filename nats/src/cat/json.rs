@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use natter_schemas::codec::{CommandBatch, OutcomeHeader};
 use natter_schemas::command::{Address, Body, Command, Origin};
 use natter_schemas::event::Placed;
-use natter_schemas::outcome::{Accepted, Answered, Decision, Learnt, Outcome, Received, Run};
+use natter_schemas::evidence::{Answered, Complete, Evidence};
+use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Run};
 use natter_schemas::wire::times::rfc3339;
 use serde_json::{Value, json};
 
@@ -60,6 +61,7 @@ pub fn command_json(command: &Command) -> Value {
         "origin": origin(&command.origin),
         "cmd": command.body.name(),
         "body": body(&command.body),
+        "evidence": command.evidence.iter().map(evidence).collect::<Vec<_>>(),
     })
 }
 
@@ -77,12 +79,20 @@ pub fn outcome_json(outcome: &Outcome) -> Value {
     };
     let learnt = match &outcome.learnt {
         Learnt::Nothing => Value::Null,
-        Learnt::RefUnknown => json!("ref_unknown"),
-        Learnt::RefKnown(answered) => json!({ "ref_known": self::answered(answered) }),
-        Learnt::HistoryUnavailable => json!("history_unavailable"),
         Learnt::PolicyUnknown => json!("policy_unknown"),
+        Learnt::PolicyUnusable => json!("policy_unusable"),
     };
     json!({ "command": received, "learnt": learnt, "decision": decision })
+}
+
+fn evidence(evidence: &Evidence) -> Value {
+    match evidence {
+        Evidence::Ref { first, complete: Complete { sequence, log_ms } } => json!({ "ref": {
+            "first": first.as_ref().map(answered),
+            "complete_up_to": sequence,
+            "log_at": rfc3339(*log_ms),
+        } }),
+    }
 }
 
 fn origin(origin: &Origin) -> Value {
@@ -201,6 +211,7 @@ mod tests {
                 conversation: Address::Id(ConversationId::from_raw(77)),
                 text: MessageText::trusted("hi"),
             },
+            evidence: Vec::new(),
         };
         let outcome = Outcome {
             received: Received::Command(command),
@@ -221,7 +232,7 @@ mod tests {
                 "command": {
                     "tenant": "demo", "sender": "ada", "session": "0000000000000001",
                     "received_at": "2025-01-01T00:00:00.007Z", "ref": "r1", "origin": "client",
-                    "cmd": "message.send", "body": { "conversation": "77", "text": "hi" },
+                    "cmd": "message.send", "body": { "conversation": "77", "text": "hi" }, "evidence": [],
                 },
                 "learnt": null,
                 "decision": { "accepted": { "sent": {

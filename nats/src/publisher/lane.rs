@@ -193,6 +193,7 @@ mod tests {
             sequence: 0,
             stored_ms: 0,
             log_ms: 0,
+            before_ms: 0,
             publisher,
             number: *number,
             records: *records,

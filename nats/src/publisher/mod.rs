@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use natter_schemas::codec::{OutcomeBatch, OutcomeHeader};
-use natter_schemas::event::Placed;
 use natter_schemas::position::Position;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -132,7 +131,7 @@ impl<W: Waiter> Publisher<W> {
                     let outcome = raw.decode()?;
                     let policy = outcome.policy.and_then(|at| batch.header.policies.get(usize::from(at)).copied());
                     let position = Position::outcome(partition, sequence, index);
-                    Ok(Some(Placed { position, stored_ms: raw.stored_ms, log_ms: raw.log_ms, policy, outcome }))
+                    Ok(Some(raw.placed(position, policy, outcome)))
                 });
                 match decoded {
                     Ok(Some(placed)) => waiter.answer(Answer::Outcome(placed)),

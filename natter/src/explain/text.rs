@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use natter_schemas::command::{Address, Body, Command, Origin};
+use natter_schemas::evidence::Evidence;
 use natter_schemas::names::UserId;
 use natter_schemas::outcome::{Accepted, Decision, Received};
 use natter_schemas::policy::Action;
@@ -39,7 +40,7 @@ impl Explanation {
                 return line(f, "received", format_args!("{} bytes that are no command", bytes.len()));
             }
         };
-        let Command { tenant, sender, session, received_ms, reference, origin, body } = command;
+        let Command { tenant, sender, session, received_ms, reference, origin, body, evidence } = command;
         let door = match session {
             0 => "by HTTP".to_owned(),
             session => format!("by session {session:016x}"),
@@ -53,6 +54,13 @@ impl Explanation {
             Origin::Import(of) => {
                 line(f, "origin", format_args!("line {} of an import, said at {}", of.line, rfc3339(of.at_ms)))?;
             }
+        }
+        for Evidence::Ref { first, complete } in evidence {
+            let found = match first {
+                Some(first) => format!("the ref was accepted at {}:{}", first.sequence, first.index),
+                None => "the ref was not accepted before".to_owned(),
+            };
+            line(f, "looked up", format_args!("{found} (complete up to batch {})", complete.sequence))?;
         }
         line(f, "wish", body.name())?;
         if let Some(conversation) = body.conversation() {

@@ -7,7 +7,7 @@ use natter_projections::clickhouse::{StoredOutcome, watermark};
 use natter_projections::facts::{Fact, FactKey, load};
 use natter_projections::redis::messages::hot;
 use natter_projections::watermark::Watermark;
-use natter_schemas::event::{Event, Placed, left_ref};
+use natter_schemas::event::{Event, Placed};
 use natter_schemas::outcome::{Accepted, Decision};
 use natter_schemas::wire::reads::Message;
 use serde::Serialize;
@@ -116,7 +116,7 @@ async fn ask_redis(config: &Config, log: &LogId, event: &Event<'_>) -> anyhow::R
     if !found.watermark.is_of(log) {
         return Ok(RedisView::of(State::Foreign, Some(strange(&found.watermark, log))));
     }
-    let ref_remembered = match left_ref(event) {
+    let ref_remembered = match event.left_ref() {
         None => None,
         Some((scope, reference)) => {
             let key = FactKey::Refs(command.tenant.clone(), command.sender.clone(), scope);

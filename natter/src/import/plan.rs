@@ -384,6 +384,16 @@ mod tests {
     }
 
     #[test]
+    fn only_a_users_first_name_introduces() {
+        let (mut plan, mut frames) = (Plan::new("00".repeat(16)), Vec::new());
+        plan.read(Ok(message(1, "a", "u")), 1, &mut frames);
+        plan.read(Ok(rename(2, "u", "w")), 2, &mut frames);
+        let frames = frames.iter().map(|frame| serde_json::from_str::<serde_json::Value>(frame).unwrap());
+        let introductions = frames.filter(|frame| frame["import"]["introduces"] == true);
+        assert_eq!(introductions.map(|frame| frame["id"].clone()).collect::<Vec<_>>(), ["1u"]);
+    }
+
+    #[test]
     fn a_refused_line_takes_its_followers_into_another_attempt() {
         let mut plan = Plan::new("00".repeat(16));
         for number in 1..=3 {

@@ -31,7 +31,7 @@ pub struct Soak {
     /// So many faults in all, evenly spread over the rounds, instead of one in 2.5 s (apart: 1.5 s).
     #[arg(long, visible_alias = "kills")]
     pub count: Option<u32>,
-    /// This server is away for a while: killed and started again (clickhouse, s3; shape apart only), or emptied (redis). Nothing else is broken then,
+    /// This server is away for a while: killed and started again (clickhouse, s3; shape apart only), frozen (clickhouse-hangs; shape apart only), or emptied (redis). Nothing else is broken then,
     /// unless --faults says so.
     #[arg(long, value_enum)]
     pub outage: Option<Away>,

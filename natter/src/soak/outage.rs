@@ -13,6 +13,7 @@ use natter_schemas::position::Position;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::parts::Part;
 use super::system::System;
 use super::truth::ends;
 use super::waits::{Percentiles, Waits};
@@ -37,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub enum Away {
     /// The history: killed, and started again when the time is over.
     Clickhouse,
+    /// The history: it takes connections and answers nothing (SIGSTOP) until the time is over.
+    ClickhouseHangs,
     /// The hot views: all of Redis is lost at once (FLUSHALL), and it is there as before.
     Redis,
     /// The objects: as ClickHouse.
@@ -66,7 +69,7 @@ pub struct Times {
 /// What an outage came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Noticed {
-    /// `clickhouse`, `redis` or `s3`.
+    /// As on the command line.
     pub server: &'static str,
     /// When it went away, from the start of the load.
     pub away_ms: u32,
@@ -99,6 +102,7 @@ impl Away {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Clickhouse => "clickhouse",
+            Self::ClickhouseHangs => "clickhouse-hangs",
             Self::Redis => "redis",
             Self::S3 => "s3",
         }
@@ -133,6 +137,7 @@ impl Outage {
         match self.server {
             Away::Redis => connect::flush_redis(system.config()).await?,
             Away::Clickhouse => system.is_away_for(Backend::ClickHouse, self.lasts).await?,
+            Away::ClickhouseHangs => system.hangs_for(Part::Backend(Backend::ClickHouse), self.lasts).await?,
             Away::S3 => system.is_away_for(Backend::S3, self.lasts).await?,
         }
         let back_ms = ms();
@@ -148,7 +153,7 @@ impl Outage {
     async fn caught_up(&self, system: &System) -> anyhow::Result<()> {
         let log = connect::log(system.config(), "soak").await?;
         match self.server {
-            Away::Clickhouse => system.is_back(Backend::ClickHouse).await?,
+            Away::Clickhouse | Away::ClickhouseHangs => system.is_back(Backend::ClickHouse).await?,
             Away::Redis => {}
             Away::S3 => system.is_back(Backend::S3).await?,
         }
@@ -180,7 +185,11 @@ impl<'a> Views<'a> {
     async fn of(server: Away, system: &System, log: &'a Log) -> anyhow::Result<Self> {
         let config = system.config();
         let history = if server == Away::Redis { None } else { Some(connect::clickhouse(config)?) };
-        let hot = if server == Away::Clickhouse { None } else { Some(connect::redis(config).await?) };
+        let hot = if matches!(server, Away::Clickhouse | Away::ClickhouseHangs) {
+            None
+        } else {
+            Some(connect::redis(config).await?)
+        };
         Ok(Self { log, history, hot })
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use natter_nats::backoff::until_there;
 use natter_nats::server::{Fsync, ServerRole};
 use rustix::process::Signal;
@@ -238,6 +238,18 @@ impl System {
         backends.start_one(backend)?;
         // Its supervisor sees that it is wanted again; until then it counts as stopped for good.
         state.wait_for(|state| state.status != Status::Stopped).await.context("the backend has gone")?;
+        Ok(())
+    }
+
+    /// Freezes a process, and lets it go on after so long.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn hangs_for(&self, part: Part, time: Duration) -> anyhow::Result<()> {
+        ensure!(self.signal(part, Signal::STOP), "{part} does not run");
+        sleep(time).await;
+        // It may have been killed meanwhile, because it did not serve.
+        self.signal(part, Signal::CONT);
         Ok(())
     }
 

@@ -15,6 +15,10 @@ use super::witness::WishId;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// Of a hundred messages, so many are sent once more although they were answered: as many as come twice when everybody's connection
+/// breaks.
+const RESENT_PERCENT: u32 = 5;
+
 /// A command that is not settled yet.
 #[derive(Debug)]
 struct Wish {
@@ -163,7 +167,7 @@ impl Wishes {
         self.open.iter().map(|(number, wish)| (*number, &wish.command))
     }
 
-    /// An answer came. One that may have been stored twice is asked for once more, to compare.
+    /// An answer came. One that may have been stored twice is asked for once more, to compare, and so are some others.
     pub fn answered(&mut self, id: &str, answer: Answer, now: Instant) -> Settled {
         let Some((number, mut wish)) = id.parse().ok().and_then(|number| Some((number, self.take(number)?))) else {
             return Settled::Unknown;
@@ -173,7 +177,8 @@ impl Wishes {
             return Settled::Again(wish.command, if same { Ok(()) } else { Err((first, answer)) });
         }
         let (command, after, sends) = (wish.command.clone(), now - wish.since, wish.sends);
-        if wish.doubtful && answer.message.is_some() {
+        let is_resent = wish.doubtful || number % 100 < RESENT_PERCENT;
+        if is_resent && answer.message.is_some() {
             (wish.first, wish.place, wish.doubtful) = (Some(answer.clone()), Place::Due(now), true);
             self.put(number, wish);
         }

@@ -41,7 +41,7 @@ impl Random {
         &from[usize::try_from(self.below(from.len() as u64)).unwrap()]
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 }
@@ -56,6 +56,8 @@ pub struct Generator {
     pub users: Vec<UserId>,
     sequence: u64,
     stored_ms: u64,
+    /// Log time before the next batch.
+    before_ms: u64,
     ids: IdState,
     refs: u64,
     line: u64,
@@ -81,6 +83,7 @@ impl Generator {
                 .collect(),
             sequence: 0,
             stored_ms: START_MS,
+            before_ms: 0,
             ids: IdState::default(),
             refs: 0,
             line: 0,
@@ -90,6 +93,7 @@ impl Generator {
     /// The next batch of the log, with `records` outcomes.
     pub fn batch(&mut self, records: u32) -> Stored {
         self.sequence += 1;
+        let before_ms = self.before_ms;
         // Now and then long enough that refs are recent no more.
         self.stored_ms += if self.random.one_in(12) { 130_000 } else { self.random.below(400) };
         self.ids.advance(self.stored_ms);
@@ -99,10 +103,12 @@ impl Generator {
             writer.push(&outcome, &touched(&outcome));
             self.model.outcome(self.sequence, index, self.stored_ms, &outcome);
         }
+        self.before_ms = self.stored_ms;
         let source = Source {
             sequence: self.sequence,
             stored_ms: self.stored_ms,
             log_ms: self.stored_ms,
+            before_ms,
             publisher: 1,
             number: self.sequence,
             records,
@@ -145,7 +151,16 @@ impl Generator {
         };
         self.refs += 1;
         let reference = Ref::try_from(format!("r{}", self.refs).as_str()).unwrap();
-        let command = Command { tenant, sender, session: 1, received_ms: self.stored_ms, reference, origin, body };
+        let command = Command {
+            tenant,
+            sender,
+            session: 1,
+            received_ms: self.stored_ms,
+            reference,
+            origin,
+            body,
+            evidence: Vec::new(),
+        };
         Outcome { received: Received::Command(command), policy: None, learnt: Learnt::Nothing, decision }
     }
 

@@ -41,4 +41,5 @@ mod sql;
 mod tenants;
 mod up;
 mod views;
+mod walls;
 mod what_if;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use natter_projections::facts::{ConversationFact, RefEntry, Refs, Role};
 use natter_schemas::command::{Body, Command, Kind, Origin, Visibility};
 use natter_schemas::event::{RefScope, content_hash};
+use natter_schemas::evidence::Answered;
 use natter_schemas::id::ConversationId;
 use natter_schemas::names::{DisplayName, Tenant, UserId};
-use natter_schemas::outcome::{Accepted, Answered, Decision, Outcome, Received};
+use natter_schemas::outcome::{Accepted, Decision, Outcome, Received};
 use natter_schemas::policy::PolicyHash;
 use natter_schemas::position::Position;
 use natter_schemas::wire::reads::Message;
@@ -82,14 +83,13 @@ impl Model {
             _ => stored_ms,
         };
         let at = Happened { position, at_ms, command, accepted };
-        if matches!(
-            accepted,
-            Accepted::Existing { .. }
-                | Accepted::Unchanged { .. }
-                | Accepted::Repeated(_)
-                | Accepted::ImportedBefore { .. }
-        ) {
-            return;
+        match accepted {
+            Accepted::Repeated(_) | Accepted::ImportedBefore { .. } => return,
+            // Nothing was left to do, and the ref (or the line) is remembered all the same.
+            Accepted::Existing { .. } | Accepted::Unchanged { .. } | Accepted::NameKept => {
+                return self.remembers(&at, stored_ms);
+            }
+            _ => {}
         }
         self.happened(&at);
         self.remembers(&at, stored_ms);
@@ -137,7 +137,6 @@ impl Model {
                 let Body::UpdateUser { name } = &command.body else { panic!("updated by {command:?}") };
                 self.names.insert((command.tenant.clone(), sender.clone()), (at.at_ms, name.clone()));
             }
-            Accepted::NameKept => {}
             Accepted::PolicySet { hash: Some(hash) } => drop(self.policies.insert(command.tenant.clone(), *hash)),
             Accepted::PolicySet { hash: None } => drop(self.policies.remove(&command.tenant)),
             other => panic!("no event: {other:?}"),
@@ -159,11 +158,13 @@ impl Model {
             }
             return;
         }
-        let scope = match at.accepted {
-            Accepted::Read { .. } | Accepted::PolicySet { .. } => return,
-            Accepted::Created { .. } => RefScope::Create,
-            Accepted::UserUpdated => RefScope::User,
-            other => RefScope::Conversation(other.conversation().unwrap()),
+        let scope = match &at.command.body {
+            Body::Read { .. } | Body::SetPolicy { .. } => return,
+            Body::CreateDirect { peer } => RefScope::Direct(peer.clone()),
+            Body::CreateGroup { external: Some(external), .. } => RefScope::External(external.clone()),
+            Body::CreateGroup { external: None, .. } => RefScope::Created,
+            Body::UpdateUser { .. } => RefScope::User,
+            _ => RefScope::Conversation(at.accepted.conversation().unwrap()),
         };
         let (message, seq) = match at.accepted {
             Accepted::Sent { message, seq, .. } => (Some(*message), Some(*seq)),

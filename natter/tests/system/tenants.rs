@@ -149,7 +149,7 @@ pub async fn ask(server: &ClickHouse, path: &str, sql: &str) -> Answer {
     request(server, "POST", path, &[("Authorization", basic(&server.user, &server.password))], sql.as_bytes()).await
 }
 
-async fn http_of(process: &Process, tenant: &str, user: &str) -> Http {
+pub async fn http_of(process: &Process, tenant: &str, user: &str) -> Http {
     let token = process.ask(&["token", "--tenant", tenant, "--user", user]).await;
     Http { address: process.address(), token: Some(token.trim().to_owned()) }
 }

@@ -13,7 +13,7 @@ use natter_projections::redis::{Redis, RedisProjector, Waiting, inbox, watermark
 use natter_projections::runner::{Projector, Runner, Steps};
 use natter_projections::watermark::Watermark;
 use natter_schemas::id::ConversationId;
-use natter_schemas::limits::{HOT_MESSAGES, REFS_KEPT};
+use natter_schemas::limits::HOT_MESSAGES;
 use natter_schemas::names::UserId;
 use natter_schemas::position::Position;
 use tokio::time::{sleep, timeout};
@@ -117,14 +117,14 @@ async fn what_is_kept_does_not_grow_with_messages() {
     let recent_max = 4 * 900;
     for (messages, refs) in sizes {
         assert!(messages <= (HOT_MESSAGES + 50) as u64, "{messages} messages in a list");
-        assert!(refs <= 2 * REFS_KEPT as u64 + recent_max, "{refs} refs in a list");
+        assert!(refs <= 128 + recent_max, "{refs} refs in a list");
     }
     // A little later they are not recent any more, and the next one clears them away.
     generator.pause(130_000);
     let batch = generator.batch(900);
     apply(&projector, &log, 0, batch.sequence - 1, &[batch]).await;
     let (_, refs) = lengths(&servers).await;
-    assert!(refs <= 2 * REFS_KEPT as u64 + 900, "{refs} refs in a list");
+    assert!(refs <= 128 + 900, "{refs} refs in a list");
 }
 
 /// The longest list of messages and of refs.

@@ -1,7 +1,7 @@
 //! One command with all that is known about it, and the conversation that it is about.
 
 use natter_projections::facts::ConversationFact;
-use natter_schemas::command::{Address, Body, Command, Kind, Visibility};
+use natter_schemas::command::{Address, Command, Kind, Visibility};
 use natter_schemas::error::ErrorCode;
 use natter_schemas::event::RefScope;
 use natter_schemas::id::ConversationId;
@@ -39,8 +39,7 @@ impl<'a, F: Facts> Case<'a, F> {
     ///
     /// Nobody learns of a private conversation that it exists: not from another tenant, nor a stranger.
     pub(super) fn seen(&self, address: &Address) -> Result<Seen<'a>, Rejection> {
-        let seen = resolve(self.facts, self.tenant(), address).and_then(|id| {
-            let fact = self.facts.conversation(id).filter(|fact| fact.tenant == *self.tenant())?;
+        let seen = existing(self.facts, self.tenant(), address).and_then(|(id, fact)| {
             let member = self.facts.is_member(id, self.sender());
             (member || fact.visibility == Visibility::Public).then_some(Seen { id, fact, member })
         });
@@ -68,19 +67,22 @@ impl Seen<'_> {
     }
 }
 
-/// The id that an address stands for; whether there is such a conversation is another question.
-pub(super) fn resolve(facts: &impl Facts, tenant: &Tenant, address: &Address) -> Option<ConversationId> {
-    match address {
-        Address::Id(id) => Some(*id),
-        Address::External(external) => facts.external(tenant, external),
-    }
+/// The conversation that an address stands for, where `tenant` has it. Everything that a command says about a conversation comes
+/// through here first: one of another tenant is none (invariant 15).
+pub(super) fn existing<'a>(
+    facts: &'a impl Facts,
+    tenant: &Tenant,
+    address: &Address,
+) -> Option<(ConversationId, &'a ConversationFact)> {
+    let id = match address {
+        Address::Id(id) => *id,
+        Address::External(external) => facts.external(tenant, external)?,
+    };
+    facts.conversation(id).filter(|fact| fact.tenant == *tenant).map(|fact| (id, fact))
 }
 
-/// In which scope the command's `ref` is unique; `None` while the conversation that it names is unknown.
-pub fn scope(command: &Command, facts: &impl Facts) -> Option<RefScope> {
-    match (&command.body, command.body.conversation()) {
-        (Body::CreateDirect { .. } | Body::CreateGroup { .. }, _) => Some(RefScope::Create),
-        (_, Some(address)) => resolve(facts, &command.tenant, address).map(RefScope::Conversation),
-        (_, None) => Some(RefScope::User),
-    }
+/// In which scope the command's `ref` is unique; `None`: the tenant has no such conversation, or the ref is not remembered.
+pub(super) fn scope(command: &Command, facts: &impl Facts) -> Option<RefScope> {
+    let conversation = command.body.conversation().and_then(|address| existing(facts, &command.tenant, address));
+    RefScope::of(&command.body, conversation.map(|(id, _)| id))
 }

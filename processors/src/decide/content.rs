@@ -32,6 +32,15 @@ pub struct Recorded<'a> {
     pub decided: Result<Passed, Rejection>,
 }
 
+/// What `rules` say about a text; `None`: nobody can say, because the tenant's policy is lost or this binary cannot use it.
+///
+/// # Errors
+/// It does not pass: nobody can say, it is too long, or it touches a list that rejects.
+pub fn judge_by(rules: Option<&ContentRules>, text: &MessageText, origin: &Origin) -> Result<Passed, Rejection> {
+    let lost = || Rejection::new(ErrorCode::PolicyUnavailable, ErrorCode::PolicyUnavailable.description());
+    judge(rules.ok_or_else(lost)?, text, origin)
+}
+
 /// What `rules` say about a text.
 ///
 /// # Errors

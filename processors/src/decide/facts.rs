@@ -1,10 +1,10 @@
 //! What a decision may ask about its partition.
 
 use natter_projections::facts::{ConversationFact, Fact, FactKey, Refs, RunFact};
+use natter_schemas::evidence::Answered;
 use natter_schemas::id::ConversationId;
 use natter_schemas::limits::REFS_RECENT_MAX;
 use natter_schemas::names::{ExternalId, Ref, Tenant, UserId};
-use natter_schemas::outcome::Answered;
 use natter_schemas::policy::PolicyHash;
 
 /// The facts of a partition, as they are before the command.
@@ -12,10 +12,10 @@ pub trait Facts {
     /// The fact under `key`; `None`: there is none.
     fn fact(&self, key: &FactKey) -> Option<&Fact>;
 
-    /// What is remembered of `reference` under `key`, for a command at log time `log_ms`.
-    fn remembered(&self, key: &FactKey, reference: &Ref, log_ms: u64) -> Remembered<'_> {
+    /// What is remembered of `reference` under `key`, for a command before whose batch it was `before_ms`.
+    fn remembered(&self, key: &FactKey, reference: &Ref, before_ms: u64) -> Remembered<'_> {
         match self.fact(key) {
-            Some(Fact::Refs(refs)) => Remembered::among(refs, reference, log_ms),
+            Some(Fact::Refs(refs)) => Remembered::among(refs, reference, before_ms),
             _ => Remembered::default(),
         }
     }
@@ -111,19 +111,19 @@ pub struct Remembered<'a> {
 
 impl<'a> Remembered<'a> {
     /// What `refs` say about `reference`.
-    pub fn among(refs: &'a Refs, reference: &Ref, log_ms: u64) -> Self {
-        Self { answered: refs.find(reference, log_ms), full: is_full(refs, log_ms) }
+    pub fn among(refs: &'a Refs, reference: &Ref, before_ms: u64) -> Self {
+        Self { answered: refs.find(reference, before_ms), full: is_full(refs, before_ms) }
     }
 
     /// What `refs` say about a ref that is not among them.
-    pub fn unknown(refs: &Refs, log_ms: u64) -> Self {
-        Self { answered: None, full: is_full(refs, log_ms) }
+    pub fn unknown(refs: &Refs, before_ms: u64) -> Self {
+        Self { answered: None, full: is_full(refs, before_ms) }
     }
 }
 
-fn is_full(refs: &Refs, log_ms: u64) -> bool {
+fn is_full(refs: &Refs, before_ms: u64) -> bool {
     // Nearly every list is short, and counting touches memory that is far away.
-    refs.len() >= REFS_RECENT_MAX && refs.recent(log_ms) >= REFS_RECENT_MAX
+    refs.len() >= REFS_RECENT_MAX && refs.recent(before_ms) >= REFS_RECENT_MAX
 }
 
 /// The conversation in an address fact.

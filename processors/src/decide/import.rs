@@ -6,7 +6,7 @@ use natter_schemas::error::ErrorCode;
 use natter_schemas::id::ConversationId;
 use natter_schemas::outcome::{Accepted, Rejection};
 
-use super::case::{Case, resolve};
+use super::case::{Case, existing};
 use super::facts::Facts;
 
 /// The outcome of a line that its aggregate has taken already.
@@ -41,7 +41,7 @@ fn conversation(command: &Command, facts: &impl Facts) -> Option<ConversationId>
     match &command.body {
         Body::CreateDirect { peer } => facts.direct(&command.tenant, &command.sender, peer),
         Body::CreateGroup { external: Some(external), .. } => facts.external(&command.tenant, external),
-        body => resolve(facts, &command.tenant, body.conversation()?),
+        body => existing(facts, &command.tenant, body.conversation()?).map(|(id, _)| id),
     }
 }
 

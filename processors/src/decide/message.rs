@@ -7,7 +7,7 @@ use natter_schemas::names::MessageText;
 use natter_schemas::outcome::{Accepted, Rejection, Run};
 
 use super::case::Case;
-use super::content::{Passed, judge};
+use super::content::{Passed, judge_by};
 use super::facts::Facts;
 
 /// A message: the next seq of its conversation, and an id.
@@ -20,7 +20,7 @@ pub(super) fn send<F: Facts>(
     ids: &mut IdState,
 ) -> Result<Accepted, Rejection> {
     let conversation = case.entered(address)?.id;
-    let Passed { replacement, lists } = judge(case.context.rules, text, &case.command.origin)?;
+    let Passed { replacement, lists } = judge_by(case.context.rules, text, &case.command.origin)?;
     let seq = case.facts.head(conversation) + 1;
     let message = MessageId::from_raw(ids.next(conversation.slot()));
     let imported = matches!(case.command.origin, Origin::Import(_));

@@ -1,5 +1,5 @@
-//! What is decided about a command: a pure function of the command, the facts of its partition, the tenant's policy and
-//! what had to be learnt outside. No clock, no randomness, no I/O: the same log gives the same decisions for ever
+//! What is decided about a command: a pure function of the command with its evidence, the facts of its partition and the
+//! tenant's policy. No clock, no randomness, no I/O: the same log gives the same decisions for ever
 //! (invariant 5).
 
 mod case;
@@ -23,7 +23,6 @@ use natter_schemas::limits::COMMAND_AGE_MS_MAX;
 use natter_schemas::outcome::{Accepted, Decision, Learnt, Rejection};
 use natter_schemas::policy::PolicyHash;
 
-pub use case::scope;
 pub use facts::Facts;
 pub use needs::needs;
 
@@ -35,12 +34,12 @@ use case::Case;
 pub struct Context<'a> {
     /// When its batch was stored, in Unix milliseconds.
     pub stored_ms: u64,
-    /// Its log time ([`natter_schemas::codec::Source::log_ms`]).
-    pub log_ms: u64,
-    /// What the policy in force says about texts.
-    pub rules: &'a ContentRules,
-    /// What was learnt outside the partition.
-    pub learnt: &'a Learnt,
+    /// Log time before its batch ([`natter_schemas::codec::Source::before_ms`]).
+    pub before_ms: u64,
+    /// What the policy in force says about texts; `None`: it is lost, or this binary cannot use it.
+    pub rules: Option<&'a ContentRules>,
+    /// What was learnt beside the facts.
+    pub learnt: Learnt,
 }
 
 /// Decides `command`. `ids` moves only when something is made.
@@ -60,7 +59,8 @@ pub fn log_time(previous_ms: u64, stored_ms: u64) -> u64 {
     }
 }
 
-/// Refs come first: what was accepted once is answered again however late it comes and whatever has happened since.
+/// The sender's own ref comes before every other question but whose the conversation is (invariant 15): what was accepted once is
+/// answered again however late it comes and whatever has happened since.
 fn accept<F: Facts>(case: &Case<'_, F>, ids: &mut IdState) -> Result<Accepted, Rejection> {
     if let Some(repeated) = refs::repeated(case)? {
         return Ok(repeated);
@@ -102,7 +102,7 @@ fn set_policy<F>(case: &Case<'_, F>, hash: Option<PolicyHash>) -> Result<Accepte
         return Err(Rejection::new(ErrorCode::Forbidden, "only an operator sets the policy"));
     }
     match hash {
-        Some(hash) if *case.context.learnt == Learnt::PolicyUnknown => {
+        Some(hash) if case.context.learnt == Learnt::PolicyUnknown => {
             Err(Rejection::new(ErrorCode::UnknownPolicy, format!("no usable policy is stored under {hash}")))
         }
         hash => Ok(Accepted::PolicySet { hash }),

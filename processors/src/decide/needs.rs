@@ -18,39 +18,34 @@ pub fn needs(command: &Command, resolve: impl Fn(&FactKey) -> Option<Conversatio
         keys.push(key);
         id
     };
-    let (scope, conversation) = match &command.body {
-        Body::CreateDirect { peer } => {
-            let key = FactKey::direct(&command.tenant, &command.sender, peer);
-            (Some(RefScope::Create), conversation(key, keys))
+    let named = match &command.body {
+        Body::CreateDirect { peer } => conversation(FactKey::direct(&command.tenant, &command.sender, peer), keys),
+        Body::CreateGroup { external: Some(external), .. } => {
+            conversation(FactKey::External(command.tenant.clone(), external.clone()), keys)
         }
-        Body::CreateGroup { external, .. } => {
-            let key = external.as_ref().map(|external| FactKey::External(command.tenant.clone(), external.clone()));
-            (Some(RefScope::Create), key.and_then(|key| conversation(key, keys)))
-        }
-        Body::UpdateUser { .. } => {
-            if matches!(command.origin, Origin::Import(_)) {
-                keys.push(FactKey::NamedAt(command.tenant.clone(), command.sender.clone()));
+        Body::CreateGroup { external: None, .. } | Body::UpdateUser { .. } | Body::SetPolicy { .. } => None,
+        Body::Add { conversation: address, .. }
+        | Body::Join { conversation: address }
+        | Body::Leave { conversation: address }
+        | Body::Rename { conversation: address, .. }
+        | Body::Read { conversation: address, .. }
+        | Body::Send { conversation: address, .. } => match address {
+            Address::Id(id) => Some(*id),
+            Address::External(external) => {
+                conversation(FactKey::External(command.tenant.clone(), external.clone()), keys)
             }
-            (Some(RefScope::User), None)
-        }
-        Body::SetPolicy { .. } => (None, None),
-        body => {
-            let id = body.conversation().and_then(|address| match address {
-                Address::Id(id) => Some(*id),
-                Address::External(external) => {
-                    conversation(FactKey::External(command.tenant.clone(), external.clone()), keys)
-                }
-            });
-            (id.map(RefScope::Conversation), id)
-        }
+        },
     };
-    if let Some(scope) = scope.filter(|_| remembers_ref(command)) {
+    if let Some(scope) = RefScope::of(&command.body, named).filter(|_| remembers_ref(command)) {
         keys.push(FactKey::Refs(command.tenant.clone(), command.sender.clone(), scope));
     }
     if let Origin::Import(line) = &command.origin {
-        keys.extend(line_key(command, line, conversation));
+        if let Body::UpdateUser { .. } = &command.body {
+            keys.push(FactKey::NamedAt(command.tenant.clone(), command.sender.clone()));
+        }
+        keys.extend(line_key(command, line, named));
     }
-    if let Some(id) = conversation {
+    if let Some(id) = named {
         of_conversation(command, id, keys);
     }
 }
@@ -72,6 +67,10 @@ fn of_conversation(command: &Command, id: ConversationId, keys: &mut Vec<FactKey
                 keys.push(FactKey::Run(id));
             }
         }
-        _ => {}
+        Body::CreateDirect { .. }
+        | Body::CreateGroup { .. }
+        | Body::Rename { .. }
+        | Body::UpdateUser { .. }
+        | Body::SetPolicy { .. } => {}
     }
 }

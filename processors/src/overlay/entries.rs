@@ -179,7 +179,7 @@ mod tests {
             for user in [&ada, &bob] {
                 keys.extend([FactKey::Member(id, user.clone()), FactKey::Cursor(id, user.clone())]);
                 for tenant in [&one, &other] {
-                    for scope in [RefScope::Conversation(id), RefScope::Create, RefScope::User] {
+                    for scope in [RefScope::Conversation(id), RefScope::Created, RefScope::User] {
                         keys.push(FactKey::Refs(tenant.clone(), user.clone(), scope));
                     }
                 }

@@ -30,8 +30,8 @@ pub(super) enum Value {
     Known(Option<Fact>),
     /// A long list of refs, its present value too.
     Long(Box<LongRefs>),
-    /// The refs that came after the floor; what they follow is not known.
-    Later(Vec<RefEntry>),
+    /// The refs that came after the floor, with the log time before their batches; what they follow is not known.
+    Later(Vec<(RefEntry, u64)>),
 }
 
 /// A list of refs that is too long to be searched one by one.
@@ -65,10 +65,10 @@ impl LongRefs {
         }
     }
 
-    fn push(&mut self, entry: RefEntry) {
+    fn push(&mut self, entry: RefEntry, before_ms: u64) {
         let Fact::Refs(refs) = &mut self.fact else { return };
         self.hashes.insert(hash(&entry.reference));
-        refs.push(entry);
+        refs.push(entry, before_ms);
         if self.hashes.len() > 2 * refs.len() + SEARCHED {
             self.hashes = refs.iter().map(|entry| hash(&entry.reference)).collect();
         }
@@ -105,25 +105,25 @@ impl Entry {
         }
     }
 
-    pub(super) fn remembered(&self, reference: &Ref, log_ms: u64) -> Remembered<'_> {
+    pub(super) fn remembered(&self, reference: &Ref, before_ms: u64) -> Remembered<'_> {
         match &self.value {
-            Value::Known(Some(Fact::Refs(refs))) => Remembered::among(refs, reference, log_ms),
+            Value::Known(Some(Fact::Refs(refs))) => Remembered::among(refs, reference, before_ms),
             Value::Long(long) if long.hashes.contains(&hash(reference)) => {
-                Remembered::among(long.refs(), reference, log_ms)
+                Remembered::among(long.refs(), reference, before_ms)
             }
-            Value::Long(long) => Remembered::unknown(long.refs(), log_ms),
+            Value::Long(long) => Remembered::unknown(long.refs(), before_ms),
             Value::Known(_) | Value::Later(_) => Remembered::default(),
         }
     }
 
-    pub(super) fn push(&mut self, entry: RefEntry) {
+    pub(super) fn push(&mut self, entry: RefEntry, before_ms: u64) {
         match &mut self.value {
-            Value::Later(later) => later.push(entry),
-            Value::Long(long) => long.push(entry),
+            Value::Later(later) => later.push((entry, before_ms)),
+            Value::Long(long) => long.push(entry, before_ms),
             Value::Known(fact) => {
                 let known = fact.get_or_insert_with(|| Fact::Refs(Refs::default()));
                 let Fact::Refs(refs) = known else { return };
-                refs.push(entry);
+                refs.push(entry, before_ms);
                 if refs.len() > SEARCHED {
                     self.value = Value::known(fact.take());
                 }
@@ -136,8 +136,8 @@ impl Entry {
         if let Value::Later(later) = &mut self.value {
             let later = std::mem::take(later);
             self.value = Value::known(loaded);
-            for entry in later {
-                self.push(entry);
+            for (entry, before_ms) in later {
+                self.push(entry, before_ms);
             }
         }
     }
@@ -148,8 +148,8 @@ impl Entry {
         if let Value::Later(later) = &mut self.value {
             let later = std::mem::take(later);
             self.value = older.value;
-            for entry in later {
-                self.push(entry);
+            for (entry, before_ms) in later {
+                self.push(entry, before_ms);
             }
         }
     }

@@ -104,7 +104,7 @@ impl Overlay {
         self.insert(key, Entry::known(loaded, 0, round));
     }
 
-    /// Folds an event that comes after all others.
+    /// Folds an accepted outcome that comes after all others.
     pub fn fold(&mut self, event: &Event<'_>) {
         let sequence = event.position.sequence;
         for change in changes(event) {
@@ -115,7 +115,9 @@ impl Overlay {
     fn apply(&mut self, change: Change, sequence: u64) {
         match change {
             Change::Set(key, fact) => self.change(key, sequence, |entry| entry.value = Value::known(fact)),
-            Change::PushRef(key, reference) => self.change(key, sequence, |entry| entry.push(reference)),
+            Change::PushRef(key, reference, before_ms) => {
+                self.change(key, sequence, |entry| entry.push(reference, before_ms));
+            }
         }
     }
 
@@ -247,8 +249,8 @@ impl Facts for Asked<'_> {
         self.entry(key)?.fact()
     }
 
-    fn remembered(&self, key: &FactKey, reference: &Ref, log_ms: u64) -> Remembered<'_> {
-        self.entry(key).map_or_else(Remembered::default, |entry| entry.remembered(reference, log_ms))
+    fn remembered(&self, key: &FactKey, reference: &Ref, before_ms: u64) -> Remembered<'_> {
+        self.entry(key).map_or_else(Remembered::default, |entry| entry.remembered(reference, before_ms))
     }
 }
 
@@ -258,7 +260,7 @@ impl Facts for Overlay {
         self.known(key)?.fact()
     }
 
-    fn remembered(&self, key: &FactKey, reference: &Ref, log_ms: u64) -> Remembered<'_> {
-        self.known(key).map_or_else(Remembered::default, |entry| entry.remembered(reference, log_ms))
+    fn remembered(&self, key: &FactKey, reference: &Ref, before_ms: u64) -> Remembered<'_> {
+        self.known(key).map_or_else(Remembered::default, |entry| entry.remembered(reference, before_ms))
     }
 }

@@ -2,9 +2,10 @@
 
 use natter_projections::facts::{RefEntry, Role};
 use natter_schemas::command::{Address, Body, Command, Origin, Visibility};
+use natter_schemas::evidence::Answered;
 use natter_schemas::id::MessageId;
 use natter_schemas::names::{MessageText, Tenant, UserId};
-use natter_schemas::outcome::{Accepted, Answered};
+use natter_schemas::outcome::Accepted;
 use natter_schemas::position::Position;
 
 use super::*;
@@ -43,9 +44,11 @@ fn fold(overlay: &mut Overlay, sequence: u64, seq: Option<u64>) {
         reference: Ref::trusted(&format!("r{sequence}")),
         origin: Origin::Client,
         body,
+        evidence: Vec::new(),
     };
     let position = Position::outcome(0, sequence, 0);
-    overlay.fold(&Event { position, stored_ms: sequence, log_ms: sequence, command: &command, accepted: &accepted });
+    let (stored_ms, log_ms, before_ms) = (sequence, sequence, sequence - 1);
+    overlay.fold(&Event { position, stored_ms, log_ms, before_ms, command: &command, accepted: &accepted });
 }
 
 fn loaded_refs(sequences: std::ops::RangeInclusive<u64>) -> Fact {

@@ -2,20 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use natter_nats::Stored;
 use natter_projections::facts::FactKey;
-use natter_schemas::event::{left_ref, placed};
-use natter_schemas::outcome::Answered;
+use natter_schemas::codec::CommandBatchWriter;
+use natter_schemas::event::placed;
 use natter_schemas::policy::PolicyHash;
 
 use crate::decide::Facts;
 use crate::error::Halt;
-use crate::ports::{
-    CommandLog, CommandReader, FactSource, Loaded, OutcomeLog, PolicyStore, RefHistory, RefQuery, Remembrance,
-    Surroundings,
-};
+use crate::ports::{CommandLog, CommandReader, FactSource, Loaded, OutcomeLog, PolicyStore, Surroundings};
 use crate::replay::FactBase;
 use natter_schemas::random::Random;
 
@@ -39,8 +37,6 @@ pub(super) struct State {
     /// It also falls back, and stores do not answer, by chance.
     wild: bool,
     pub(super) away: Away,
-    /// The history stands there, and does not move by chance.
-    pub(super) history_at: Option<u64>,
 }
 
 /// What a schedule has made to stay away, for so many looks.
@@ -52,7 +48,7 @@ pub(super) struct Away {
 }
 
 /// Whether it is away still; one look less.
-fn is_away(looks: &mut u32) -> bool {
+pub(super) fn is_away(looks: &mut u32) -> bool {
     let away = *looks > 0;
     *looks = looks.saturating_sub(1);
     away
@@ -69,7 +65,6 @@ impl Memory {
             unsteady: true,
             wild: true,
             away: Away::default(),
-            history_at: None,
         };
         Arc::new(Self { state: Mutex::new(state), facts_max })
     }
@@ -137,8 +132,8 @@ impl State {
         }
         for stored in &self.outcomes[self.view.0..at] {
             for placed in placed(0, stored.sequence, &stored.payload).expect("an outcome batch") {
-                if let Some(event) = placed.event() {
-                    self.view.1.fold(&event);
+                if let Some(accepted) = placed.accepted() {
+                    self.view.1.fold(&accepted);
                 }
             }
         }
@@ -157,30 +152,6 @@ impl FactSource for Memory {
         }
         let facts = keys.iter().map(|key| state.view.1.fact(key).cloned()).collect();
         Ok(Loaded { watermark: state.view.0 as u64, facts })
-    }
-}
-
-impl RefHistory for Memory {
-    async fn find(&self, asked: &[RefQuery], since_ms: u64) -> Result<Remembrance, String> {
-        let mut state = self.state();
-        if is_away(&mut state.away.history) || (state.wild && state.random.once_in(8)) {
-            return Err("the history is away".into());
-        }
-        let end = state.outcomes.len() as u64;
-        let watermark = match state.history_at {
-            Some(at) => at.min(end),
-            None => state.random.below(end + 1),
-        };
-        let mut found: HashMap<RefQuery, Answered> = HashMap::new();
-        for stored in state.outcomes.iter().filter(|stored| stored.sequence <= watermark) {
-            for placed in placed(0, stored.sequence, &stored.payload).expect("an outcome batch") {
-                let Some(event) = placed.event().filter(|event| event.log_ms >= since_ms) else { continue };
-                let Some((scope, reference)) = left_ref(&event) else { continue };
-                let (tenant, sender) = (event.command.tenant.clone(), event.command.sender.clone());
-                found.insert(RefQuery { tenant, sender, scope, reference: reference.clone() }, event.answered());
-            }
-        }
-        Ok(Remembrance { watermark, found: asked.iter().map(|query| found.get(query).cloned()).collect() })
     }
 }
 
@@ -239,11 +210,22 @@ impl CommandLog for Memory {
     async fn read_commands(&self, _from: u64) -> Result<NoReader, Halt> {
         Ok(NoReader)
     }
+
+    async fn tick(&self) -> Result<(), Halt> {
+        let mut state = self.state();
+        let stored_ms = state.commands.last().map_or(0, |last| last.stored_ms);
+        state.publish(CommandBatchWriter::default().finish(0, 0).1, stored_ms);
+        Ok(())
+    }
 }
 
 impl Surroundings for Memory {
     fn partition(&self) -> u16 {
         0
+    }
+
+    fn tick_interval(&self) -> Duration {
+        Duration::from_millis(1)
     }
 
     fn facts_max(&self) -> usize {

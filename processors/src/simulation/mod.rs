@@ -2,7 +2,6 @@
 //! like. Whatever happens, every command gets one outcome, and that is what a plain fold of the whole log decides.
 
 mod cases;
-mod far_history;
 mod memory;
 mod schedule;
 mod wishes;
@@ -12,13 +11,13 @@ use std::sync::Arc;
 
 use natter_schemas::codec::{CommandBatch, OutcomeBatch};
 use natter_schemas::command::Origin;
-use natter_schemas::event::{Placed, left_ref, placed};
+use natter_schemas::event::{Placed, placed};
 use natter_schemas::limits::REF_LIFE_MS;
 use natter_schemas::outcome::{Accepted, Received};
 use proptest::prelude::*;
 
 use crate::error::Halt;
-use crate::ports::{OutcomeLog, RefQuery};
+use crate::ports::OutcomeLog;
 use crate::replay::verify;
 use crate::worker::{Decider, Group, OutcomeMessage, StoredCommands};
 use memory::Memory;
@@ -107,10 +106,8 @@ impl Simulation {
         let waiting = self.waiting(worker.decider.commands());
         if worker.made.is_empty() || (worker.made.len() < 2 && self.random.once_in(2)) {
             let Some(group) = waiting else { return Ok(worker) };
-            if !group.has_resend() || worker.made.is_empty() {
-                worker.made.push(worker.decider.decide(group).await?);
-                return Ok(worker);
-            }
+            worker.made.push(worker.decider.decide(group).await?);
+            return Ok(worker);
         }
         if worker.made.is_empty() {
             return Ok(worker);
@@ -182,13 +179,13 @@ impl Simulation {
         assert!(self.placed().into_iter().map(|placed| placed.outcome.received).eq(received));
     }
 
-    /// Seqs are dense, ids unique, and no resend was accepted twice within a day.
+    /// Seqs are dense, ids unique, and no resend was accepted twice within a ref's life.
     fn nothing_twice(&self) {
         let mut heads = HashMap::new();
         let mut ids = std::collections::HashSet::new();
-        let mut refs: HashMap<RefQuery, u64> = HashMap::new();
+        let mut refs = HashMap::new();
         for placed in &self.placed() {
-            let Some(event) = placed.event() else { continue };
+            let Some(event) = placed.accepted() else { continue };
             match event.accepted {
                 Accepted::Sent { conversation, message, seq, .. } => {
                     let head = heads.entry(*conversation).or_insert(0);
@@ -199,13 +196,13 @@ impl Simulation {
                 Accepted::Created { conversation, .. } => assert!(ids.insert(conversation.get())),
                 _ => {}
             }
-            let Some((scope, reference)) = left_ref(&event) else { continue };
+            let Some((scope, reference)) = event.left_ref() else { continue };
             let (tenant, sender) = (event.command.tenant.clone(), event.command.sender.clone());
-            let before = refs.insert(RefQuery { tenant, sender, scope, reference: reference.clone() }, event.log_ms);
+            let before: Option<u64> = refs.insert((tenant, sender, scope, reference.clone()), event.log_ms);
             if let Some(before) = before
                 && event.command.origin == Origin::Resend
             {
-                assert!(event.log_ms - before > REF_LIFE_MS, "a resend at {} was accepted twice", placed.position);
+                assert!(event.before_ms - before > REF_LIFE_MS, "a resend at {} was accepted twice", placed.position);
             }
         }
     }
@@ -265,6 +262,29 @@ fn one_worker_beside_an_unsteady_view() {
 #[test]
 fn two_workers_race() {
     simulate_seeds(200..212, 2, 48, 400);
+}
+
+/// Invariant 16: where nobody says anything, the worker does.
+#[test]
+fn idle_partitions_get_ticks() {
+    let memory = Memory::new(Random::seeded(1), 100);
+    memory.state().calm();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let ticked = async {
+        while memory.state().commands.len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let work = crate::worker::run(Arc::clone(&memory), 1, natter_nats::clock::SystemClock::shared());
+    runtime.block_on(async {
+        tokio::select! {
+            halt = work => panic!("{halt}"),
+            () = ticked => {}
+        }
+    });
+    for stored in &memory.state().commands {
+        assert_eq!(CommandBatch::decode(&stored.payload).expect("a batch").commands, []);
+    }
 }
 
 /// Invariant 4: any number of them come and go.

@@ -1,13 +1,14 @@
 //! What clients wish: anything, often the same again, often wrong.
 
-use natter_schemas::codec::{CommandBatchWriter, encode};
+use natter_schemas::codec::{CommandBatchWriter, OutcomeBatch, VERSION, encode};
 use natter_schemas::command::{Address, Body, Command, ImportLine, Origin, Visibility};
-use natter_schemas::event::placed;
+use natter_schemas::event::{RefScope, placed};
+use natter_schemas::evidence::{Complete, Evidence};
 use natter_schemas::id::ConversationId;
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
 use natter_schemas::policy::{Action, Policy, PolicyHash, WordList};
 
-use super::memory::State;
+use super::memory::{State, is_away};
 use natter_schemas::random::Random;
 
 /// The clients of a simulation.
@@ -47,13 +48,50 @@ impl Clients {
             _ => self.stored_ms + self.random.below(4),
         };
         let mut writer = CommandBatchWriter::default();
-        for _ in 0..=self.random.below(6) {
-            let record = if self.random.once_in(60) { b"no command".to_vec() } else { encode(&self.wish()) };
+        // Some batches are ticks.
+        for _ in 0..self.random.below(8) {
+            let mut wish = self.wish();
+            if wish.origin == Origin::Resend {
+                wish.evidence = self.evidence(state, &wish);
+            }
+            let record = if self.random.once_in(60) { b"no command".to_vec() } else { encode(&wish) };
             writer.push(&record);
         }
         self.batches += 1;
-        let payload = if self.random.once_in(100) { vec![1, 2, 3] } else { writer.finish(4, self.batches).1 };
+        let payload = if self.random.once_in(100) { vec![VERSION, 2, 3] } else { writer.finish(4, self.batches).1 };
         state.publish(payload, self.stored_ms);
+    }
+
+    /// What a gateway finds about the ref of a resend: the history is as far behind as it likes, or away.
+    fn evidence(&mut self, state: &mut State, wish: &Command) -> Vec<Evidence> {
+        if is_away(&mut state.away.history) || self.random.once_in(8) {
+            return Vec::new();
+        }
+        let end = usize::try_from(self.random.below(state.outcomes.len() as u64 + 1)).expect("small");
+        let known = &state.outcomes[..end];
+        let log_ms =
+            known.last().map_or(0, |stored| OutcomeBatch::decode(&stored.payload).expect("a batch").header.log_ms());
+        let complete = Complete { sequence: end as u64, log_ms };
+        let placed: Vec<_> = known
+            .iter()
+            .flat_map(|stored| placed(0, stored.sequence, &stored.payload).expect("an outcome batch"))
+            .collect();
+        let accepted =
+            || placed.iter().filter_map(|placed| placed.accepted()).filter(|event| event.command.tenant == wish.tenant);
+        let named = match wish.body.conversation() {
+            Some(Address::Id(id)) => Some(*id),
+            Some(Address::External(name)) => accepted().find_map(|event| match &event.command.body {
+                Body::CreateGroup { external: Some(made), .. } if made == name => event.accepted.conversation(),
+                _ => None,
+            }),
+            None => None,
+        };
+        let scope = RefScope::of(&wish.body, named);
+        let is_first = |event: &natter_schemas::event::Event<'_>| {
+            event.command.sender == wish.sender
+                && event.left_ref().is_some_and(|(of, reference)| Some(of) == scope && *reference == wish.reference)
+        };
+        vec![Evidence::Ref { first: accepted().filter(is_first).last().map(|event| event.answered()), complete }]
     }
 
     fn listen(&mut self, state: &State) {
@@ -84,7 +122,8 @@ impl Clients {
         };
         let body = self.body();
         let received_ms = if self.random.once_in(40) { self.stored_ms - 70_000 } else { self.stored_ms };
-        let command = Command { tenant, sender: self.user(), session: 3, received_ms, reference, origin, body };
+        let (sender, evidence) = (self.user(), Vec::new());
+        let command = Command { tenant, sender, session: 3, received_ms, reference, origin, body, evidence };
         self.sent.push(command.clone());
         command
     }

@@ -27,8 +27,8 @@ pub(super) async fn lower(
     let mut older = Overlay::above(watermark, facts_max);
     let fold = |stored: &natter_nats::Stored| {
         for placed in placed(around.partition(), stored.sequence, &stored.payload)? {
-            if let Some(event) = placed.event() {
-                older.fold(&event);
+            if let Some(accepted) = placed.accepted() {
+                older.fold(&accepted);
             }
         }
         if older.changed_after(watermark) > facts_max { Err(behind.clone()) } else { Ok(()) }

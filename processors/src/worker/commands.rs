@@ -2,10 +2,8 @@
 
 use natter_nats::Stored;
 use natter_schemas::codec::{CodecError, CommandBatch};
-use natter_schemas::command::{Command, Origin};
-use natter_schemas::limits::{
-    COMMAND_AGE_MS_MAX, OUTCOME_BATCH_BYTES_MAX, OUTCOME_BATCH_SOURCES_MAX, OUTCOME_EXTRA_BYTES,
-};
+use natter_schemas::command::Command;
+use natter_schemas::limits::{OUTCOME_BATCH_BYTES_MAX, OUTCOME_BATCH_SOURCES_MAX, OUTCOME_EXTRA_BYTES};
 
 use crate::error::Halt;
 
@@ -45,10 +43,6 @@ impl StoredCommands {
         let (sequence, stored_ms, behind) = (stored.sequence, stored.stored_ms, stored.behind);
         Ok(Self { sequence, stored_ms, publisher, number, bytes: stored.payload.len(), behind, commands })
     }
-
-    fn has_resend(&self) -> bool {
-        self.commands.iter().flatten().any(|command| command.origin == Origin::Resend)
-    }
 }
 
 /// Command batches that are decided together and answered by one outcome batch.
@@ -61,13 +55,11 @@ pub struct Group {
 impl Group {
     /// Whether `batch` may come into this group.
     ///
-    /// Their outcomes fit into one batch, and their log time spans so little that every ref of the group is among the recent
-    /// ones at its end.
+    /// Their outcomes fit into one batch.
     pub fn takes(&self, batch: &StoredCommands) -> bool {
-        let Some(first) = self.batches.first() else { return true };
-        self.batches.len() < OUTCOME_BATCH_SOURCES_MAX
-            && self.outcome_bytes() + outcome_bytes(batch) <= OUTCOME_BATCH_BYTES_MAX
-            && batch.stored_ms.saturating_sub(first.stored_ms) <= COMMAND_AGE_MS_MAX
+        self.batches.is_empty()
+            || (self.batches.len() < OUTCOME_BATCH_SOURCES_MAX
+                && self.outcome_bytes() + outcome_bytes(batch) <= OUTCOME_BATCH_BYTES_MAX)
     }
 
     /// Takes a batch in.
@@ -84,11 +76,6 @@ impl Group {
     /// Bytes that its outcomes take at most.
     pub const fn outcome_bytes(&self) -> usize {
         self.outcome_bytes
-    }
-
-    /// Whether a ref in it may have to be looked up in the history.
-    pub fn has_resend(&self) -> bool {
-        self.batches.iter().any(StoredCommands::has_resend)
     }
 
     /// The batches.

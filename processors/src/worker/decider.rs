@@ -18,12 +18,11 @@ use natter_schemas::position::Position;
 use super::catch_up;
 use super::commands::{Group, StoredCommands};
 use super::draft::{Draft, OutcomeMessage};
-use super::resend::Resends;
 use crate::decide::facts::address;
 use crate::decide::{Context, Facts, decide, log_time, needs};
 use crate::error::Halt;
 use crate::overlay::{Asked, Overlay};
-use crate::policy::Policies;
+use crate::policy::{Known, Policies};
 use crate::ports::{Loaded, Surroundings};
 use crate::telemetry;
 
@@ -36,6 +35,8 @@ pub struct Decider<S> {
     policies: Policies,
     ids: IdState,
     log_ms: u64,
+    /// When the last command batch was stored, in Unix milliseconds.
+    stored_ms: u64,
     /// The last command batch that is decided.
     commands: u64,
     /// The last outcome batch that is made.
@@ -51,15 +52,15 @@ impl<S: Surroundings> Decider<S> {
     /// The log is away, or its last batch cannot be read.
     pub async fn begin(around: Arc<S>, lease: u64) -> Result<Self, Halt> {
         let last = around.last_outcomes().await?;
-        let (ids, log_ms, commands, outcomes) = match &last {
-            None => (IdState::default(), 0, 0, 0),
+        let (ids, log_ms, stored_ms, commands, outcomes) = match &last {
+            None => (IdState::default(), 0, 0, 0, 0),
             Some(stored) => {
                 let header = OutcomeBatch::decode(&stored.payload)?.header;
-                (header.ids, header.log_ms(), header.command_sequence(), stored.sequence)
+                (header.ids, header.log_ms(), header.stored_ms(), header.command_sequence(), stored.sequence)
             }
         };
         let (overlay, policies) = (Overlay::above(outcomes, around.facts_max()), Policies::default());
-        Ok(Self { around, lease, overlay, policies, ids, log_ms, commands, outcomes, watermark: 0 })
+        Ok(Self { around, lease, overlay, policies, ids, log_ms, stored_ms, commands, outcomes, watermark: 0 })
     }
 
     /// The last command batch that is decided.
@@ -67,7 +68,12 @@ impl<S: Surroundings> Decider<S> {
         self.commands
     }
 
-    /// Decides a group. Outcomes that it made before are stored or on their way; where the group has resends, stored.
+    /// Whether log time stands behind the last batch's stored time: it advances by a bounded step a batch, so more are needed.
+    pub const fn is_log_time_behind(&self) -> bool {
+        self.log_ms < self.stored_ms
+    }
+
+    /// Decides a group. Outcomes that it made before are stored or on their way.
     ///
     /// # Errors
     /// Anything that makes a right decision impossible for now.
@@ -76,12 +82,6 @@ impl<S: Surroundings> Decider<S> {
         self.policies.begin_round();
         self.make_room().await?;
         let mut round = Round { outcomes: self.outcomes + 1, ..Round::default() };
-        if group.has_resend() {
-            self.load_facts(commands_of(group.batches())).await?;
-            let resends = Resends::of(group.batches(), &self.overlay, self.log_ms);
-            round.learnt = resends.learn(&*self.around, self.outcomes).await?;
-            round.loaded = true;
-        }
         self.prepare_policies(group.batches(), &mut round.learnt).await?;
         let mut batches = group.into_batches().into_iter();
         while let Some(batch) = batches.next() {
@@ -101,8 +101,9 @@ impl<S: Surroundings> Decider<S> {
         if sequence != self.commands + 1 {
             return Err(Halt::Corrupt(format!("command batch {sequence} follows {}", self.commands)));
         }
-        let log_ms = log_time(self.log_ms, stored_ms);
-        self.ids.advance(stored_ms);
+        let before_ms = self.log_ms;
+        let log_ms = log_time(before_ms, stored_ms);
+        self.ids.advance(log_ms);
         let records = u32::try_from(batch.commands.len()).unwrap_or(u32::MAX);
         round.draft.reserve(batch.commands.len(), bytes);
         let mut commands = batch.commands.into_iter();
@@ -113,9 +114,10 @@ impl<S: Surroundings> Decider<S> {
                 Ok(command) => {
                     let learnt = round.learnt.remove(&(sequence, index)).unwrap_or(Learnt::Nothing);
                     let position = Position::outcome(self.around.partition(), round.outcomes, round.draft.index());
-                    let place = Place { position, stored_ms, log_ms };
+                    let place = Place { position, stored_ms, log_ms, before_ms };
                     let ahead = commands.as_slice().iter().flatten().chain(commands_of(behind));
-                    let (decision, policy) = self.decide_command(&command, &learnt, place, ahead, round).await?;
+                    let Decided { decision, policy, learnt } =
+                        self.decide_command(&command, learnt, place, ahead, round).await?;
                     let policy = round.draft.policy(policy);
                     Outcome { received: Received::Command(command), policy, learnt, decision }
                 }
@@ -123,9 +125,9 @@ impl<S: Surroundings> Decider<S> {
             round.draft.push(&outcome);
             index += 1;
         }
-        self.log_ms = log_ms;
+        (self.log_ms, self.stored_ms) = (log_ms, stored_ms);
         self.commands = sequence;
-        round.draft.answers(Source { sequence, stored_ms, log_ms, publisher, number, records });
+        round.draft.answers(Source { sequence, stored_ms, log_ms, before_ms, publisher, number, records });
         Ok(())
     }
 
@@ -133,21 +135,19 @@ impl<S: Surroundings> Decider<S> {
     async fn decide_command<'a>(
         &mut self,
         command: &'a Command,
-        learnt: &Learnt,
+        learnt: Learnt,
         place: Place,
         ahead: impl Iterator<Item = &'a Command> + Clone,
         round: &mut Round,
-    ) -> Result<(Decision, Option<PolicyHash>), Halt> {
+    ) -> Result<Decided, Halt> {
         loop {
             match self.try_decide(command, learnt, place) {
-                Ok((decision, policy)) => {
-                    if let Decision::Accepted(accepted) = &decision
-                        && accepted.is_event()
-                    {
-                        let Place { position, stored_ms, log_ms } = place;
-                        self.overlay.fold(&Event { position, stored_ms, log_ms, command, accepted });
+                Ok(decided) => {
+                    if let Decision::Accepted(accepted) = &decided.decision {
+                        let Place { position, stored_ms, log_ms, before_ms } = place;
+                        self.overlay.fold(&Event { position, stored_ms, log_ms, before_ms, command, accepted });
                     }
-                    return Ok((decision, policy));
+                    return Ok(decided);
                 }
                 Err(Missing::Facts(_)) if !round.loaded => {
                     round.loaded = true;
@@ -155,28 +155,29 @@ impl<S: Surroundings> Decider<S> {
                 }
                 // Something in this group made more of the command's facts relevant: a room that did not exist before.
                 Err(Missing::Facts(keys)) => self.load(keys).await?,
-                Err(Missing::Policy(hash)) => self.prepare_policy(hash).await?,
+                Err(Missing::Policy(hash)) => {
+                    self.policies.prepare(hash, &*self.around).await?;
+                }
             }
         }
     }
 
-    fn try_decide(
-        &mut self,
-        command: &Command,
-        learnt: &Learnt,
-        place: Place,
-    ) -> Result<(Decision, Option<PolicyHash>), Missing> {
+    fn try_decide(&mut self, command: &Command, learnt: Learnt, place: Place) -> Result<Decided, Missing> {
         let asked = Asked::of(&self.overlay);
         let policy = asked.policy(&command.tenant);
-        let rules =
-            self.policies.ready(policy).ok_or_else(|| policy.map_or(Missing::Facts(Vec::new()), Missing::Policy))?;
-        let context = Context { stored_ms: place.stored_ms, log_ms: place.log_ms, rules, learnt };
+        let (rules, learnt) = match self.policies.known(policy) {
+            Known::Usable(rules) => (Some(&**rules), learnt),
+            // Only texts are judged by it: that tenant's are refused, and everything else goes on.
+            Known::Unusable => (None, lost(learnt)),
+            Known::NotYet(hash) => return Err(Missing::Policy(hash)),
+        };
+        let context = Context { stored_ms: place.stored_ms, before_ms: place.before_ms, rules, learnt };
         let mut ids = self.ids;
         let decision = decide(command, context, &asked, &mut ids);
         match asked.missed() {
             missed if missed.is_empty() => {
                 self.ids = ids;
-                Ok((decision, policy))
+                Ok(Decided { decision, policy, learnt })
             }
             missed => Err(Missing::Facts(missed)),
         }
@@ -249,13 +250,6 @@ impl<S: Surroundings> Decider<S> {
         Ok(())
     }
 
-    async fn prepare_policy(&mut self, hash: PolicyHash) -> Result<(), Halt> {
-        if self.policies.prepare(hash, &*self.around).await? {
-            return Ok(());
-        }
-        Err(Halt::Corrupt(format!("policy {hash} is in force, but is not stored or cannot be used")))
-    }
-
     /// Forgets what the view has too, before a group is decided and never after: a worker that begins with nothing in memory
     /// decides at least one group, however much that changes, so the partition always goes on.
     async fn make_room(&mut self) -> Result<(), Halt> {
@@ -274,7 +268,7 @@ impl<S: Surroundings> Decider<S> {
 }
 
 /// What was learnt outside, by command batch and index.
-pub(super) type LearntBy = HashMap<(u64, usize), Learnt>;
+type LearntBy = HashMap<(u64, usize), Learnt>;
 
 /// What belongs to one group.
 #[derive(Debug, Default)]
@@ -293,6 +287,14 @@ struct Place {
     position: Position,
     stored_ms: u64,
     log_ms: u64,
+    before_ms: u64,
+}
+
+/// A decision, with what it was made by.
+struct Decided {
+    decision: Decision,
+    policy: Option<PolicyHash>,
+    learnt: Learnt,
 }
 
 /// What has to be had before a command can be decided.
@@ -303,6 +305,15 @@ enum Missing {
 
 fn commands_of(batches: &[StoredCommands]) -> impl Iterator<Item = &Command> + Clone {
     batches.iter().flat_map(|batch| batch.commands.iter().flatten())
+}
+
+/// What is learnt with a policy in force that is lost.
+const fn lost(learnt: Learnt) -> Learnt {
+    match learnt {
+        Learnt::Nothing | Learnt::PolicyUnusable => Learnt::PolicyUnusable,
+        // A new policy is set in its place, and is none either.
+        Learnt::PolicyUnknown => Learnt::PolicyUnknown,
+    }
 }
 
 fn undecodable(bytes: Vec<u8>) -> Outcome {

@@ -7,16 +7,16 @@ mod catch_up;
 mod commands;
 mod decider;
 mod draft;
-mod resend;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use natter_nats::clock::SharedClock;
 use natter_schemas::limits::{COMMAND_AGE_MS_MAX, OUTCOME_BATCH_BYTES_MAX, OUTCOME_BATCH_SOURCES_MAX};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
 pub use commands::{Group, StoredCommands};
 pub use decider::Decider;
@@ -25,6 +25,9 @@ pub use draft::OutcomeMessage;
 use crate::error::Halt;
 use crate::ports::{CommandReader, Surroundings};
 use crate::telemetry;
+
+/// A tick that was not stored is tried again after so long.
+const TICK_RETRY: Duration = Duration::from_secs(1);
 
 /// Works on a partition under `lease` until it must stop, and says why. Dropping the future at any point loses nothing
 /// and doubles nothing.
@@ -49,6 +52,9 @@ struct Worker<S> {
     /// The reader, which never ends well, and at most one write. They end with the worker.
     tasks: JoinSet<Result<(), Halt>>,
     writing: bool,
+    /// A tick on its way.
+    ticking: JoinSet<Result<(), Halt>>,
+    tick_at: Instant,
     partition: String,
 }
 
@@ -61,18 +67,20 @@ impl<S: Surroundings> Worker<S> {
         let (arrivals, arrived) = mpsc::channel(OUTCOME_BATCH_SOURCES_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(read(reader, arrivals, clock, partition.clone()));
-        Ok(Self { around, lease, decider, arrived, left_over: None, tasks, writing: false, partition })
+        let (left_over, writing, ticking) = (None, false, JoinSet::new());
+        let tick_at =
+            Instant::now() + if decider.is_log_time_behind() { Duration::ZERO } else { around.tick_interval() };
+        Ok(Self { around, lease, decider, arrived, left_over, tasks, writing, ticking, tick_at, partition })
     }
 
     async fn work(mut self) -> Result<Infallible, Halt> {
         loop {
             let group = self.gather().await?;
-            if group.has_resend() {
-                self.written().await?;
-            }
             let began = Instant::now();
             let message = self.decider.decide(group).await?;
             metrics::histogram!(telemetry::DECIDE).record(began.elapsed());
+            let is_behind = self.decider.is_log_time_behind() && self.arrived.is_empty();
+            self.tick_at = Instant::now() + if is_behind { Duration::ZERO } else { self.around.tick_interval() };
             self.written().await?;
             self.write(message);
         }
@@ -96,6 +104,8 @@ impl<S: Surroundings> Worker<S> {
             tokio::select! {
                 biased;
                 Some(ended) = self.tasks.join_next() => self.ended(ended)?,
+                Some(ticked) = self.ticking.join_next() => self.ticked(ticked),
+                () = sleep_until(self.tick_at), if self.ticking.is_empty() => self.tick(),
                 batch = self.arrived.recv() => {
                     // Without its sender the reader has ended, and `join_next` says why.
                     self.left_over = batch;
@@ -118,6 +128,26 @@ impl<S: Surroundings> Worker<S> {
             tally.record();
             Ok(())
         });
+    }
+
+    /// Moves log time on (invariant 16). Its batch comes back like any other.
+    fn tick(&mut self) {
+        let around = Arc::clone(&self.around);
+        self.ticking.spawn(async move { around.tick().await });
+        self.tick_at = Instant::now() + self.around.tick_interval();
+    }
+
+    fn ticked(&mut self, ticked: Result<Result<(), Halt>, JoinError>) {
+        match ticked {
+            Ok(Ok(())) => metrics::counter!(telemetry::TICKS).increment(1),
+            Ok(Err(error)) => self.tick_failed(&error),
+            Err(error) => self.tick_failed(&error),
+        }
+    }
+
+    fn tick_failed(&mut self, error: &dyn std::fmt::Display) {
+        tracing::warn!(partition = self.partition, %error, "a tick was not stored");
+        self.tick_at = Instant::now() + TICK_RETRY;
     }
 
     /// Waits until what was written is stored.

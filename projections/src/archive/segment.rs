@@ -218,7 +218,7 @@ mod tests {
 
     /// The golden outcome batch of the log's encoding, three times.
     fn batches() -> Vec<Stored> {
-        let golden = include_str!("../../../schemas/golden/v1.txt");
+        let golden = include_str!("../../../schemas/golden/v2.txt");
         let hex = golden.lines().find_map(|line| line.strip_prefix("batch.outcome ")).unwrap();
         let payload = Bytes::from(hex::decode(hex).unwrap());
         let stored = |sequence| Stored {

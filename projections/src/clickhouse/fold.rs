@@ -287,8 +287,12 @@ fn outcome_row(log: &str, placed: &Placed) -> EventRow {
         }
         Decision::Accepted(accepted) => row.conversation = accepted.conversation().map_or(0, ConversationId::get),
     }
-    if let Some(event) = placed.event() {
-        fill_event(&mut row, &event);
+    if let Some(accepted) = placed.accepted() {
+        // What leaves its ref is found by it.
+        row.content = if accepted.left_ref().is_some() { content_hash(&accepted.command.body) } else { 0 };
+        if accepted.accepted.is_event() {
+            fill_event(&mut row, &accepted);
+        }
     }
     row
 }
@@ -299,7 +303,6 @@ fn fill_command(row: &mut EventRow, command: &Command, stored_ms: u64) {
     row.reference = command.reference.to_string();
     command.body.name().clone_into(&mut row.command);
     origin_name(&command.origin).clone_into(&mut row.origin);
-    row.content = content_hash(&command.body);
     row.at = milliseconds(command.at_ms(stored_ms));
 }
 

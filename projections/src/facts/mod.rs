@@ -8,7 +8,7 @@ mod refs;
 
 use bincode::{Decode, Encode};
 use natter_schemas::command::{Body, Kind, Origin, Visibility};
-use natter_schemas::event::{Event, RefScope, left_ref};
+use natter_schemas::event::{Event, RefScope};
 use natter_schemas::id::ConversationId;
 use natter_schemas::names::{ExternalId, Tenant, UserId};
 use natter_schemas::outcome::{Accepted, Run};
@@ -140,21 +140,23 @@ impl Role {
 pub enum Change {
     /// The fact has this value now; `None`: it is gone.
     Set(FactKey, Option<Fact>),
-    /// One more remembered ref under this [`FactKey::Refs`].
-    PushRef(FactKey, RefEntry),
+    /// One more remembered ref under this [`FactKey::Refs`], of a batch before which it was this log time.
+    PushRef(FactKey, RefEntry, u64),
 }
 
-/// What `event` does to the facts.
+/// What an accepted outcome does to the facts. One that is no event leaves its ref all the same.
 pub fn changes(event: &Event<'_>) -> Vec<Change> {
     let command = event.command;
     let mut changes = accepted_changes(event);
-    if let Some((scope, reference)) = left_ref(event) {
+    if let Some((scope, reference)) = event.left_ref() {
         let key = FactKey::Refs(command.tenant.clone(), command.sender.clone(), scope);
         let entry = RefEntry { reference: reference.clone(), answered: event.answered() };
-        changes.push(Change::PushRef(key, entry));
+        changes.push(Change::PushRef(key, entry, event.before_ms));
     }
     // A room that an import makes or enters is not a line of its own; only the line's principal command counts.
-    if let Origin::Import(line) = &command.origin {
+    if let Origin::Import(line) = &command.origin
+        && !matches!(event.accepted, Accepted::ImportedBefore { .. })
+    {
         let key = match (&command.body, event.accepted.conversation()) {
             (Body::Send { .. }, Some(conversation)) => Some(FactKey::ConversationLine(conversation, line.source)),
             (Body::UpdateUser { .. }, _) => {

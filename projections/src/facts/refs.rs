@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use bincode::{Decode, Encode};
-use natter_schemas::limits::{REFS_KEPT, REFS_RECENT_MS};
+use natter_schemas::evidence::Answered;
+use natter_schemas::limits::REFS_RECENT_MS;
 use natter_schemas::names::Ref;
-use natter_schemas::outcome::Answered;
 
 /// One remembered ref.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -17,12 +17,12 @@ pub struct RefEntry {
 }
 
 /// Entries of a block: what is not visible any more is forgotten by whole blocks.
-const BLOCK: usize = REFS_KEPT;
+const BLOCK: usize = 64;
 
 /// One sender's refs in one scope, oldest first.
 ///
 /// Which of them are visible is a function of the log: those within [`REFS_RECENT_MS`] of log time before the asking
-/// command's, and the newest [`REFS_KEPT`] beyond. Older ones may still lie here; they are not seen.
+/// command's batch. Older ones may still lie here; they are not seen.
 ///
 /// They lie in blocks, because thousands of lists that grow at the same pace would else all be moved to twice the memory at the
 /// same time, and nobody has a use for what they leave.
@@ -50,30 +50,29 @@ impl Refs {
         self.full.iter().flat_map(|block| block.iter()).chain(&self.last)
     }
 
-    /// The newest visible entry of `reference` for a command at log time `log_ms`.
-    pub fn find(&self, reference: &Ref, log_ms: u64) -> Option<&Answered> {
-        let mut visible = self.iter().rev().take(self.len() - self.invisible(log_ms));
+    /// The newest visible entry of `reference` for a command before whose batch it was `before_ms`.
+    pub fn find(&self, reference: &Ref, before_ms: u64) -> Option<&Answered> {
+        let mut visible = self.iter().rev().take(self.recent(before_ms));
         visible.find(|entry| entry.reference == *reference).map(|entry| &entry.answered)
     }
 
-    /// How many are within [`REFS_RECENT_MS`] before `log_ms`.
-    pub fn recent(&self, log_ms: u64) -> usize {
-        self.len() - self.old(log_ms)
+    /// How many are visible to a command before whose batch it was `before_ms`.
+    pub fn recent(&self, before_ms: u64) -> usize {
+        self.len() - self.old(before_ms)
     }
 
-    /// Appends an entry (one that stands at or before the last one's position is there already) and forgets what is
-    /// not visible at its own log time.
-    pub fn push(&mut self, entry: RefEntry) {
+    /// Appends an entry (one that stands at or before the last one's position is there already) of a batch before which it was
+    /// `before_ms`, and forgets what that batch does not see any more.
+    pub fn push(&mut self, entry: RefEntry, before_ms: u64) {
         let place = |entry: &RefEntry| (entry.answered.sequence, entry.answered.index);
         let newest = self.last.last().or_else(|| self.full.back()?.last());
         if newest.is_some_and(|newest| place(newest) >= place(&entry)) {
             return;
         }
-        let log_ms = entry.answered.log_ms;
         self.append(entry);
         // In steps, so that an active sender's list is not searched with every command.
         if self.last.is_empty() {
-            self.full.drain(..self.invisible(log_ms) / BLOCK);
+            self.full.drain(..self.old(before_ms) / BLOCK);
         }
     }
 
@@ -87,14 +86,9 @@ impl Refs {
         }
     }
 
-    /// The oldest so many are not visible at `log_ms`.
-    fn invisible(&self, log_ms: u64) -> usize {
-        self.old(log_ms).min(self.len().saturating_sub(REFS_KEPT))
-    }
-
-    /// The oldest so many are not recent at `log_ms`.
-    fn old(&self, log_ms: u64) -> usize {
-        let is_old = |entry: &RefEntry| entry.answered.log_ms + REFS_RECENT_MS < log_ms;
+    /// The oldest so many are not visible any more.
+    fn old(&self, before_ms: u64) -> usize {
+        let is_old = |entry: &RefEntry| entry.answered.log_ms + REFS_RECENT_MS < before_ms;
         let blocks = self.full.partition_point(|block| block.last().is_some_and(is_old));
         let rest = self.full.get(blocks).map_or(&self.last[..], |block| block);
         blocks * BLOCK + rest.partition_point(is_old)
@@ -138,11 +132,11 @@ mod tests {
 
     /// Every list, of whatever length, shows what the sentence in [`Refs`]' description says.
     #[test]
-    fn the_recent_and_the_newest_are_seen_and_no_others() {
+    fn recent_refs_are_seen_and_no_others() {
         for count in [0, 1, 63, 64, 65, 127, 128, 129, 500] {
             let entries: Vec<_> = (1..=count).map(|sequence| entry(sequence, sequence * 1000)).collect();
             let mut pushed = Refs::default();
-            entries.iter().cloned().for_each(|entry| pushed.push(entry));
+            entries.iter().cloned().for_each(|entry| pushed.push(entry, 0));
             let stored: Refs = entries.iter().cloned().collect();
             assert_eq!(stored.len() as u64, count);
             assert_eq!(stored.iter().cloned().collect::<Vec<_>>(), entries);
@@ -150,7 +144,7 @@ mod tests {
                 let recent = entries.iter().filter(|entry| entry.answered.log_ms + REFS_RECENT_MS >= now).count();
                 assert_eq!((stored.recent(now), pushed.recent(now)), (recent, recent), "{count} at {now}");
                 for (at, entry) in entries.iter().enumerate() {
-                    let seen = at + recent.max(REFS_KEPT) >= entries.len();
+                    let seen = at + recent >= entries.len();
                     for refs in [&stored, &pushed] {
                         let found = refs.find(&entry.reference, now);
                         assert_eq!(found, seen.then_some(&entry.answered), "{at} of {count} at {now}");
@@ -164,11 +158,11 @@ mod tests {
     fn what_is_never_seen_again_is_forgotten() {
         let mut refs = Refs::default();
         for sequence in 1..=100_000 {
-            refs.push(entry(sequence, sequence * 1000));
+            refs.push(entry(sequence, sequence * 1000), (sequence - 1) * 1000);
         }
         assert!(refs.len() <= 120 + 2 * BLOCK, "{}", refs.len());
         let (len, known) = (refs.len(), entry(99_000, 0));
-        refs.push(known);
+        refs.push(known, u64::MAX);
         assert_eq!(refs.len(), len, "an older position is there already");
     }
 }

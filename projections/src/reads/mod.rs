@@ -4,6 +4,7 @@ mod access;
 mod conversations;
 mod events;
 mod messages;
+mod refs;
 mod tail;
 mod then;
 
@@ -75,6 +76,7 @@ fn least(min: &[Position], partition: u16) -> u64 {
 /// most a second for them, then `behind`) and say what they show.
 #[derive(Clone)]
 pub struct Reads {
+    log: Log,
     redis: Waiting,
     partitions: u16,
     tails: Arc<Tails>,
@@ -84,8 +86,8 @@ impl Reads {
     /// Reads from these.
     pub fn new(log: Log, redis: Waiting, history: ClickHouse) -> Self {
         let partitions = log.partitions();
-        let tails = Arc::new(Tails::new(log, history));
-        Self { redis, partitions, tails }
+        let tails = Arc::new(Tails::new(log.clone(), history));
+        Self { log, redis, partitions, tails }
     }
 }
 

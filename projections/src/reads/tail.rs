@@ -69,13 +69,18 @@ impl Tails {
     /// The sequence of `partition` up to which the history is complete. Ask for it before the history: what it has not
     /// got then is in [`Tails::above`] this sequence.
     pub(super) async fn history(&self, partition: u16) -> Result<Complete, ErrorBody> {
+        self.complete_history(partition).await.map_err(|failure| error_body(&failure))
+    }
+
+    /// The same, with the view's own error.
+    pub(super) async fn complete_history(&self, partition: u16) -> Result<Complete, ViewError> {
         let Part { look, known, .. } = &self.parts[usize::from(partition)];
         let mut look = look.lock().await;
         if let Some(look) = look.as_ref().filter(|look| look.done_at.elapsed() < LOOK_SERVES) {
-            return look.answer();
+            return look.found.clone();
         }
         let found = self.complete(partition, known).await;
-        look.insert(Look { done_at: Instant::now(), found }).answer()
+        look.insert(Look { done_at: Instant::now(), found }).found.clone()
     }
 
     /// The last outcome of `partition` whose log time is not after `log_ms`; sequence 0: there is none.
@@ -128,12 +133,6 @@ impl Tails {
     }
 }
 
-impl Look {
-    fn answer(&self) -> Result<Complete, ErrorBody> {
-        self.found.clone().map_err(|failure| error_body(&failure))
-    }
-}
-
 impl Tail {
     /// Forgets what the history has. What a read with an older watermark still needs is read again.
     fn begin_after(&mut self, complete: u64) {
@@ -153,7 +152,7 @@ impl Tail {
             if from > last {
                 return Ok(());
             }
-            // A batch has at least one record.
+            // Nearly every batch has a record at least; a tick has none.
             if records + (last - from) >= HOLE_RECORDS_MAX {
                 return Err(too_far_behind());
             }
@@ -211,8 +210,7 @@ fn of_conversation(
     for raw in decoded.records()? {
         if raw.conversation == conversation.get() {
             let position = Position::outcome(partition, batch.sequence, raw.index);
-            let (stored_ms, log_ms) = (raw.stored_ms, raw.log_ms);
-            events.push(Placed { position, stored_ms, log_ms, policy: None, outcome: raw.decode()? });
+            events.push(raw.placed(position, None, raw.decode()?));
         }
     }
     Ok(())

@@ -23,7 +23,9 @@ pub fn rules(role: ServerRole) -> String {
         ServerRole::Gateway => format!("~{{*}}:watermark ~{{*}}:*:[clmkqunxd]:* {EVERYBODY} {READS}"),
         // No message, no name, no list of a user's conversations; lines of imports, the times of names, refs and policies instead.
         ServerRole::Processor => {
-            format!("~{{*}}:watermark ~{{*}}:*:[cmkxdirt]:* ~{{*}}:*:[ir][uc]:* ~{{*}}:*:policies {EVERYBODY} {READS}")
+            format!(
+                "~{{*}}:watermark ~{{*}}:*:[cmkxdirt]:* ~{{*}}:*:[ir][ucdx]:* ~{{*}}:*:policies {EVERYBODY} {READS}"
+            )
         }
         ServerRole::Projector => format!("~{{*}}:* {EVERYBODY} {WRITES}"),
         ServerRole::Auditor => format!("~{{*}}:* {EVERYBODY} {READS} +scan +hscan +sscan +zscan +type +dbsize"),

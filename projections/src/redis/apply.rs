@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use natter_nats::LogId;
 use natter_schemas::event::placed;
-use natter_schemas::limits::{HOT_MESSAGES, REFS_KEPT, REFS_RECENT_MS};
+use natter_schemas::limits::{HOT_MESSAGES, REFS_RECENT_MS};
 
 use super::connection::{Args, Redis, Script};
 use super::fold::{FOLD_VERSION, Step};
@@ -20,6 +20,8 @@ use crate::watermark::Watermark;
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
 
+/// Refs are forgotten in lots.
+const REFS_LOT: usize = 64;
 /// While a step is applied, Redis answers nobody else: some milliseconds for this many records.
 const STEP_RECORDS_MAX: u64 = 2000;
 const STEP_BYTES_MAX: usize = 1024 * 1024;
@@ -128,7 +130,7 @@ fn arguments(log: &LogId, after: u64, last: u64, step: Step) -> Args {
     args.number(last);
     args.number(HOT_MESSAGES);
     args.number(SLACK);
-    args.number(REFS_KEPT);
+    args.number(REFS_LOT);
     args.number(REFS_RECENT_MS);
     args.number(FOLD_VERSION);
     for operation in step.operations() {

@@ -30,14 +30,16 @@ pub(crate) struct Step {
 impl Step {
     /// Takes in the next outcome.
     pub(crate) fn outcome(&mut self, placed: &Placed) {
-        let Some(event) = placed.event() else { return };
-        self.conversations.event(&event);
-        self.messages.event(&event);
-        self.users.event(&event);
-        for change in changes(&event) {
+        let Some(accepted) = placed.accepted() else { return };
+        if accepted.accepted.is_event() {
+            self.conversations.event(&accepted);
+            self.messages.event(&accepted);
+            self.users.event(&accepted);
+        }
+        for change in changes(&accepted) {
             match change {
-                Change::Set(key, fact) => self.set(&event.command.tenant, event.at_ms(), key, fact),
-                Change::PushRef(FactKey::Refs(tenant, sender, scope), entry) => {
+                Change::Set(key, fact) => self.set(&accepted.command.tenant, accepted.at_ms(), key, fact),
+                Change::PushRef(FactKey::Refs(tenant, sender, scope), entry, _) => {
                     self.refs.push(&tenant, &sender, &scope, &entry);
                 }
                 Change::PushRef(..) => unreachable!("only a list of refs takes refs"),
@@ -235,11 +237,19 @@ mod tests {
             reference: Ref::trusted(&format!("r{sequence}")),
             origin: Origin::Client,
             body,
+            evidence: Vec::new(),
         };
         let decision = Decision::Accepted(accepted);
         let outcome = Outcome { received: Received::Command(command), policy: None, learnt: Learnt::Nothing, decision };
         let position = Position::outcome(0, sequence, 0);
-        Placed { position, stored_ms: sequence * 10, log_ms: sequence * 10, policy: None, outcome }
+        Placed {
+            position,
+            stored_ms: sequence * 10,
+            log_ms: sequence * 10,
+            before_ms: sequence * 10 - 10,
+            policy: None,
+            outcome,
+        }
     }
 
     proptest! {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use natter_schemas::event::Placed;
-use natter_schemas::limits::{HOT_MESSAGES, REFS_KEPT, REFS_RECENT_MS};
+use natter_schemas::limits::{HOT_MESSAGES, REFS_RECENT_MS};
 use natter_schemas::position::Position;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -100,8 +100,7 @@ impl Mirror {
         if is_messages(key) {
             return 0;
         }
-        let old = held.elements.partition_point(|ref_| ref_.log_ms + REFS_RECENT_MS < self.log_ms);
-        old.min(held.elements.len().saturating_sub(REFS_KEPT))
+        held.elements.partition_point(|ref_| ref_.log_ms + REFS_RECENT_MS < self.log_ms)
     }
 
     fn apply(&mut self, operation: Operation) {
@@ -161,7 +160,7 @@ impl Mirror {
             return;
         }
         let now = elements.back().map_or(0, |newest| newest.log_ms);
-        while elements.len() > REFS_KEPT && elements[0].log_ms + REFS_RECENT_MS < now {
+        while elements.len() > 1 && elements[0].log_ms + REFS_RECENT_MS < now {
             elements.pop_front();
         }
     }
@@ -181,7 +180,7 @@ fn is_messages(key: &str) -> bool {
 pub fn newest(partition: u16, page: &Page) -> Option<Position> {
     let version = match page.key.split(':').next() {
         Some("c") => page.fields.iter().find(|(field, _)| field == conversations::VERSION.as_bytes())?.1.as_slice(),
-        Some("r" | "rc" | "ru") => {
+        Some("r" | "rc" | "rd" | "ru" | "rx") => {
             return Some(Position::from_version(partition, Element::of(page.elements.last()?).order));
         }
         _ => return None,

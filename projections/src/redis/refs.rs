@@ -1,9 +1,11 @@
 //! Remembered refs of each sender.
 //!
 //! ```text
-//! r:<conversation>:<user>   list   in a conversation; oldest first; each: version and log time (8 bytes each, big endian), the entry
-//! rc:<tenant>:<user>        list   of commands that make a conversation
-//! ru:<tenant>:<user>        list   of commands about the user
+//! r:<tenant>:<conversation>:<user>              list   in a conversation; oldest first; each: version and log time (8 bytes each, big endian), the entry
+//! ru:<tenant>:<user>                            list   of commands about the user
+//! rd:<tenant>:<bytes of user>:<user>:<peer>     list   of creates of a direct chat
+//! rx:<tenant>:<bytes of user>:<user>:<external> list   of creates with an external id
+//! rc:<tenant>:<user>                            list   of other creates
 //! ```
 //!
 //! A list keeps what [`Refs`] shows, and up to a lot more: which of them are visible is a function of the log.
@@ -26,9 +28,11 @@ const PREFIX: usize = 16;
 /// The list of one sender in one scope.
 pub(crate) fn key(tenant: &Tenant, sender: &UserId, scope: &RefScope) -> String {
     match scope {
-        RefScope::Conversation(conversation) => format!("r:{conversation}:{sender}"),
-        RefScope::Create => format!("rc:{tenant}:{sender}"),
+        RefScope::Conversation(conversation) => format!("r:{tenant}:{conversation}:{sender}"),
         RefScope::User => format!("ru:{tenant}:{sender}"),
+        RefScope::Direct(peer) => format!("rd:{tenant}:{}:{sender}:{peer}", sender.as_str().len()),
+        RefScope::External(external) => format!("rx:{tenant}:{}:{sender}:{external}", sender.as_str().len()),
+        RefScope::Created => format!("rc:{tenant}:{sender}"),
     }
 }
 

@@ -3,9 +3,10 @@
 use natter_schemas::codec::{self, CommandBatch, CommandBatchWriter, OutcomeBatchWriter, Source};
 use natter_schemas::command::{Address, Body, Command, ImportLine, Origin, Visibility};
 use natter_schemas::event::{placed, touched};
+use natter_schemas::evidence::{Answered, Complete, Evidence};
 use natter_schemas::id::{ConversationId, IdState, MessageId};
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
-use natter_schemas::outcome::{Accepted, Answered, Decision, Learnt, Outcome, Received, Rejection, Run};
+use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection, Run};
 use natter_schemas::policy::PolicyHash;
 use proptest::collection::vec;
 use proptest::option;
@@ -77,9 +78,10 @@ prop_compose! {
         reference in any::<String>(),
         origin in origin(),
         body in body(),
+        evidence in vec(evidence(), 0..2),
     ) -> Command {
         let (tenant, reference) = (Tenant::trusted(&tenant), Ref::trusted(&reference));
-        Command { tenant, sender, session, received_ms, reference, origin, body }
+        Command { tenant, sender, session, received_ms, reference, origin, body, evidence }
     }
 }
 
@@ -93,6 +95,11 @@ prop_compose! {
     ) -> Answered {
         Answered { content, sequence, index, at_ms, log_ms, conversation, message: message.map(MessageId::from_raw), seq }
     }
+}
+
+fn evidence() -> impl Strategy<Value = Evidence> {
+    (option::of(answered()), any::<(u64, u64)>())
+        .prop_map(|(first, (sequence, log_ms))| Evidence::Ref { first, complete: Complete { sequence, log_ms } })
 }
 
 fn accepted() -> impl Strategy<Value = Accepted> {
@@ -148,13 +155,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         accepted().prop_map(Decision::Accepted),
         (any::<u16>(), any::<String>()).prop_map(|(code, detail)| Decision::Rejected(Rejection { code, detail })),
     ];
-    let learnt = prop_oneof![
-        Just(Learnt::Nothing),
-        Just(Learnt::RefUnknown),
-        answered().prop_map(Learnt::RefKnown),
-        Just(Learnt::HistoryUnavailable),
-        Just(Learnt::PolicyUnknown),
-    ];
+    let learnt = prop_oneof![Just(Learnt::Nothing), Just(Learnt::PolicyUnknown), Just(Learnt::PolicyUnusable),];
     (received, option::of(any::<u16>()), learnt, decision).prop_map(|(received, policy, learnt, decision)| Outcome {
         received,
         policy,
@@ -183,7 +184,7 @@ proptest! {
             writer.push(outcome, &touched(outcome));
         }
         let records = u32::try_from(outcomes.len()).expect("few");
-        let source = Source { sequence: 9, stored_ms: 8, log_ms: 7, publisher: 6, number: 5, records };
+        let source = Source { sequence: 9, stored_ms: 8, log_ms: 7, before_ms: 4, publisher: 6, number: 5, records };
         let bytes = writer.finish(lease, vec![source], IdState::default(), policies.clone());
         let read = placed(3, 501, &bytes).expect("a batch");
         prop_assert_eq!(read.len(), outcomes.len());

@@ -6,9 +6,10 @@ use natter_schemas::codec::{
 use natter_schemas::command::{Address, Body, Command, ImportLine, Kind, Origin, Visibility};
 use natter_schemas::error::ErrorCode;
 use natter_schemas::event::{placed, touched};
+use natter_schemas::evidence::{Answered, Complete, Evidence};
 use natter_schemas::id::{ConversationId, EPOCH_MS, IdState, MessageId};
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
-use natter_schemas::outcome::{Accepted, Answered, Decision, Learnt, Outcome, Received, Rejection, Run};
+use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection, Run};
 use natter_schemas::policy::PolicyHash;
 use natter_schemas::slot::Slot;
 
@@ -112,6 +113,7 @@ pub fn command(origin: Origin, body: Body) -> Command {
         reference: Ref::trusted("r-1"),
         origin,
         body,
+        evidence: Vec::new(),
     }
 }
 
@@ -188,7 +190,16 @@ fn commands() -> Vec<(&'static str, Command)> {
     let by_body = bodies().into_iter().map(|body| (name_of(&body), command(Origin::Client, body)));
     let body = || Body::Leave { conversation: Address::External(ExternalId::trusted("#ubuntu")) };
     let by_origin = origins().into_iter().map(|(name, origin)| (name, command(origin, body())));
-    by_body.chain(by_origin).collect()
+    let complete = Complete { sequence: 502, log_ms: EPOCH_MS + 3 };
+    let bare = Answered { conversation: None, message: None, seq: None, ..answered() };
+    let evidence = [
+        ("evidence_ref_unknown", Evidence::Ref { first: None, complete }),
+        ("evidence_ref", Evidence::Ref { first: Some(answered()), complete }),
+        ("evidence_ref_bare", Evidence::Ref { first: Some(bare), complete }),
+    ];
+    let by_evidence = evidence
+        .map(|(name, evidence)| (name, Command { evidence: vec![evidence], ..command(Origin::Resend, body()) }));
+    by_body.chain(by_origin).chain(by_evidence).collect()
 }
 
 fn answered() -> Answered {
@@ -262,22 +273,13 @@ fn name_of_accepted(accepted: &Accepted) -> &'static str {
 }
 
 fn learnt() -> Vec<(&'static str, Learnt)> {
-    let bare = Answered { conversation: None, message: None, seq: None, ..answered() };
-    let all = [
-        Learnt::Nothing,
-        Learnt::RefUnknown,
-        Learnt::RefKnown(bare),
-        Learnt::HistoryUnavailable,
-        Learnt::PolicyUnknown,
-    ];
+    let all = [Learnt::Nothing, Learnt::PolicyUnknown, Learnt::PolicyUnusable];
     all.into_iter()
         .map(|learnt| {
             let name = match &learnt {
                 Learnt::Nothing => "learnt_nothing",
-                Learnt::RefUnknown => "learnt_ref_unknown",
-                Learnt::RefKnown(_) => "learnt_ref_known",
-                Learnt::HistoryUnavailable => "learnt_history_unavailable",
                 Learnt::PolicyUnknown => "learnt_policy_unknown",
+                Learnt::PolicyUnusable => "learnt_policy_unusable",
             };
             (name, learnt)
         })
@@ -324,6 +326,7 @@ fn sources() -> Vec<Source> {
         sequence,
         stored_ms: EPOCH_MS + 86_400_200 + sequence,
         log_ms: EPOCH_MS + 86_400_100 + sequence,
+        before_ms: EPOCH_MS + 86_400_099 + sequence,
         publisher: 0x1122_3344_5566_7788,
         number: 200 + sequence,
         records,

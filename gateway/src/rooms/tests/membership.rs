@@ -134,7 +134,7 @@ fn a_batch_that_concerns_nobody_here_is_passed_over() {
             writer.push(&placed.outcome, &touched(&placed.outcome));
         }
         let records = u32::try_from(outcomes.len()).unwrap();
-        let source = Source { sequence: 1, stored_ms: 0, log_ms: 0, publisher: 1, number: 1, records };
+        let source = Source { sequence: 1, stored_ms: 0, log_ms: 0, before_ms: 0, publisher: 1, number: 1, records };
         let bytes = writer.finish(1, vec![source], IdState::default(), vec![]);
         OutcomeBatch::decode(&bytes).unwrap().header
     };

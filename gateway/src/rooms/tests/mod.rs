@@ -92,6 +92,7 @@ fn placed(sequence: u64, sender: &str, body: Body, accepted: Accepted) -> Placed
         reference: Ref::trusted("r1"),
         origin: Origin::Client,
         body,
+        evidence: Vec::new(),
     };
     let outcome = Outcome {
         received: Received::Command(command),
@@ -99,7 +100,7 @@ fn placed(sequence: u64, sender: &str, body: Body, accepted: Accepted) -> Placed
         learnt: Learnt::Nothing,
         decision: Decision::Accepted(accepted),
     };
-    Placed { position: Position::outcome(0, sequence, 0), stored_ms: 0, log_ms: 0, policy: None, outcome }
+    Placed { position: Position::outcome(0, sequence, 0), stored_ms: 0, log_ms: 0, before_ms: 0, policy: None, outcome }
 }
 
 fn address() -> Address {

@@ -218,7 +218,7 @@ fn read(here: Position, bytes: &[u8]) -> Result<Batch, CodecError> {
         let outcome = raw.decode()?;
         let policy = outcome.policy.and_then(|index| header.policies.get(usize::from(index)).copied());
         let position = Position::outcome(here.partition, here.sequence, raw.index);
-        outcomes.push(Placed { position, stored_ms: raw.stored_ms, log_ms: raw.log_ms, policy, outcome });
+        outcomes.push(raw.placed(position, policy, outcome));
     }
     Ok(Batch { header, outcomes, conversations })
 }

@@ -103,6 +103,7 @@ mod tests {
                 sequence: *sequence,
                 stored_ms: 0,
                 log_ms: 0,
+                before_ms: 0,
                 publisher: 7,
                 number: *sequence,
                 records: 1,

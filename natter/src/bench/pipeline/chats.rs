@@ -66,6 +66,7 @@ impl Chats {
                 reference: Ref::trusted("make"),
                 origin: Origin::Client,
                 body: Body::CreateDirect { peer: other.clone() },
+                evidence: Vec::new(),
             };
             let partition = command.slot().context("a chat has a slot")?.partition(log.partitions());
             let (waiter, answered) = oneshot::channel();
@@ -95,6 +96,7 @@ impl Chats {
             reference: Ref::trusted(&number.to_string()),
             origin: Origin::Client,
             body: Body::Send { conversation: Address::Id(chat.conversation), text: text.clone() },
+            evidence: Vec::new(),
         });
         (chat.conversation.slot().partition(partitions), encoded)
     }

@@ -56,6 +56,7 @@ async fn echo(log: Log, partition: u16) -> anyhow::Result<()> {
                 sequence: stored.sequence,
                 stored_ms: stored.stored_ms,
                 log_ms: stored.stored_ms,
+                before_ms: stored.stored_ms,
                 publisher: header.publisher,
                 number: header.number,
                 records: header.records,

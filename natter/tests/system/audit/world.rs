@@ -129,7 +129,7 @@ fn roles(log: &Log, redis: &Redis, history: &ClickHouse) -> JoinSet<()> {
     let views = Runner::new(log.clone(), RedisProjector::new(redis.clone()), clock.clone());
     let (inserter, inserting) = run_inserter(log.id().clone());
     let store = Runner::new(log.clone(), HistoryProjector::new(history.clone(), inserter), clock.clone());
-    let backends = Backends { log: log.clone(), redis: redis.clone(), clickhouse: history.clone(), clock };
+    let backends = Backends { log: log.clone(), redis: redis.clone(), clock };
     let until = forever.clone();
     roles.spawn(async move { views.run(until).await });
     let until = forever.clone();

@@ -2,6 +2,7 @@
 
 pub mod client;
 mod early;
+mod evidence;
 mod http;
 mod sessions;
 pub mod world;

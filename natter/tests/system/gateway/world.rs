@@ -18,8 +18,10 @@ use natter_projections::clickhouse::{ClickHouse, ClickHouseConfig, HistoryProjec
 use natter_projections::reads::Reads;
 use natter_projections::redis::{Redis, RedisProjector, Waiting};
 use natter_projections::runner::Runner;
+use natter_schemas::event::placed;
 use natter_schemas::id::ConversationId;
 use natter_schemas::names::{Tenant, UserId};
+use natter_schemas::outcome::Outcome;
 use natter_schemas::subjects::outcome_stream;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -37,6 +39,7 @@ const TENANT: &str = "demo";
 pub struct World {
     pub servers: Servers,
     pub address: SocketAddr,
+    log: Log,
     keys: TenantKeys,
     shutdown: CancellationToken,
     gateway: JoinHandle<Result<(), LogError>>,
@@ -76,14 +79,19 @@ impl World {
 
     /// One whose broker goes away just before the gateway opens its feeds.
     pub async fn without_broker() -> World {
-        Self::begun(config(), false).await
+        Self::begun(config(), false, None).await
+    }
+
+    /// One whose gateway reads from another history than is written.
+    pub async fn reading_from(history: ClickHouse) -> World {
+        Self::begun(config(), true, Some(history)).await
     }
 
     pub async fn with(config: GatewayConfig) -> World {
-        Self::begun(config, true).await
+        Self::begun(config, true, None).await
     }
 
-    async fn begun(config: GatewayConfig, has_broker: bool) -> World {
+    async fn begun(config: GatewayConfig, has_broker: bool, read: Option<ClickHouse>) -> World {
         let servers = Servers::start().await;
         let history = servers::clickhouse().await;
         let history = ClickHouse::new(&ClickHouseConfig {
@@ -104,9 +112,9 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let reads = Reads::new(log.clone(), Waiting::new(redis, PARTITIONS), history);
-        let running = natter_gateway::run(config, log, reads, Arc::new(AllThere), listener, shutdown.clone());
-        World { servers, address, keys: keys(), shutdown, gateway: tokio::spawn(running), _roles: roles }
+        let reads = Reads::new(log.clone(), Waiting::new(redis, PARTITIONS), read.unwrap_or(history));
+        let running = natter_gateway::run(config, log.clone(), reads, Arc::new(AllThere), listener, shutdown.clone());
+        World { servers, address, log, keys: keys(), shutdown, gateway: tokio::spawn(running), _roles: roles }
     }
 
     pub fn token(&self, user: &str) -> String {
@@ -139,6 +147,13 @@ impl World {
         let create = json!({ "cmd": "conversation.create", "kind": "group", "ref": format!("make-{}", members.join("-")), "members": members });
         let made = client.ok(create).await;
         text(&made["conversation"])
+    }
+
+    /// The newest outcome in the partition of a conversation.
+    pub async fn last_outcome(&self, conversation: ConversationId) -> Outcome {
+        let partition = conversation.slot().partition(PARTITIONS);
+        let last = self.log.last_from_leader(&outcome_stream(partition)).await.unwrap().unwrap();
+        placed(partition, last.sequence, &last.payload).unwrap().pop().unwrap().outcome
     }
 
     /// Takes batches out of the log that nobody has seen, of the partition of this conversation.
@@ -181,7 +196,7 @@ fn roles(log: &Log, redis: &Redis, history: &ClickHouse) -> JoinSet<()> {
     roles.spawn(run_forever(inserting));
     let store = Runner::new(log.clone(), HistoryProjector::new(history.clone(), inserter), clock.clone());
     roles.spawn(run_forever(store.run(forever.clone())));
-    let backends = Backends { log: log.clone(), redis: redis.clone(), clickhouse: history.clone(), clock };
+    let backends = Backends { log: log.clone(), redis: redis.clone(), clock };
     roles.spawn(async move { role::run(backends, "test", LeaseOptions::default(), forever).await.unwrap() });
     roles
 }

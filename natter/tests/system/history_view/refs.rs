@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use natter_nats::Stored;
 use natter_projections::clickhouse::{ClickHouse, RefQuery, find_refs};
-use natter_schemas::command::Body;
 use natter_schemas::event::{RefScope, placed};
+use natter_schemas::evidence::Answered;
 use natter_schemas::names::{Ref, UserId};
-use natter_schemas::outcome::Answered;
 
 use super::{history, insert, log_id};
 use crate::generator::Generator;
@@ -22,7 +21,8 @@ fn remembered(generator: &Generator) -> Vec<(RefQuery, Answered)> {
     for ((tenant, sender, scope), refs) in &generator.model.refs {
         for entry in refs.iter() {
             let (tenant, sender, scope) = (tenant.clone(), sender.clone(), scope.clone());
-            all.push((RefQuery { tenant, sender, scope, reference: entry.reference.clone() }, entry.answered.clone()));
+            let (reference, conversation) = (entry.reference.clone(), entry.answered.conversation);
+            all.push((RefQuery { tenant, sender, scope, reference, conversation }, entry.answered.clone()));
         }
     }
     all
@@ -38,13 +38,10 @@ fn forgotten(batches: &[Stored], remembered: &[(RefQuery, Answered)]) -> Vec<Ref
             if known.contains(command.reference.as_str()) {
                 continue;
             }
-            let scope = match (&command.body, placed.event().and_then(|event| event.accepted.conversation())) {
-                (Body::CreateDirect { .. } | Body::CreateGroup { .. }, _) => RefScope::Create,
-                (_, Some(conversation)) => RefScope::Conversation(conversation),
-                (_, None) => RefScope::User,
-            };
+            let conversation = placed.accepted().and_then(|accepted| accepted.accepted.conversation());
+            let scope = RefScope::of(&command.body, conversation).unwrap_or(RefScope::User);
             let (tenant, sender, reference) = (command.tenant, command.sender, command.reference);
-            all.push(RefQuery { tenant, sender, scope, reference });
+            all.push(RefQuery { tenant, sender, scope, reference, conversation });
         }
     }
     all

@@ -63,6 +63,7 @@ fn command(number: usize) -> Command {
         reference: Ref::trusted(&number.to_string()),
         origin: Origin::Client,
         body: Body::UpdateUser { name: DisplayName::trusted("Ada") },
+        evidence: Vec::new(),
     }
 }
 
@@ -93,6 +94,7 @@ fn answer(lease: u64, batches: &[(u64, u64, CommandBatch)]) -> (u32, Bytes) {
             sequence: *sequence,
             stored_ms: *stored_ms,
             log_ms: *stored_ms,
+            before_ms: *stored_ms,
             publisher: batch.header.publisher,
             number: batch.header.number,
             records: batch.header.records,

@@ -13,20 +13,18 @@ use natter_processors::error::Halt;
 use natter_processors::ports::OutcomeLog as _;
 use natter_processors::role;
 use natter_processors::worker::{self, Decider, Group, StoredCommands};
-use natter_projections::clickhouse::{
-    ClickHouse, ClickHouseConfig, HistoryProjector, migrate, run_inserter, watermark,
-};
 use natter_projections::redis::RedisProjector;
 use natter_projections::runner::Runner;
+use natter_schemas::codec::{OutcomeBatch, VERSION};
 use natter_schemas::command::{Body, Command, Origin};
 use natter_schemas::error::ErrorCode;
-use natter_schemas::outcome::{Accepted, Decision, Learnt, Received, Rejection};
+use natter_schemas::names::Tenant;
+use natter_schemas::outcome::{Accepted, Decision, Received, Rejection};
 use natter_schemas::policy::{Action, Policy, WordList};
-use natter_schemas::subjects::command_stream;
-use tokio::time::{sleep, timeout};
+use natter_schemas::subjects::{command_stream, outcome_stream};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::{self, Servers};
 use wishes::{Clients, by, create, send};
 use world::{DEADLINE, World};
 
@@ -165,6 +163,34 @@ async fn a_policy_changes_while_running() {
     assert_eq!(outcomes.iter().map(|placed| placed.policy).collect::<Vec<_>>()[4..], [Some(hash), Some(hash), None]);
 }
 
+/// A policy that the store lost costs its tenant's texts, and its partition nothing else.
+#[tokio::test]
+async fn a_lost_policy_stops_no_partition() {
+    let world = World::start(1).await;
+    let work = world.workers(0, DEADLINE);
+    let lists = vec![WordList { name: "rude".into(), action: Action::Mask, words: vec!["wally".into()] }];
+    let (bytes, hash) = Policy { lists, ..Policy::default() }.to_stored();
+    let set = |hash| Command { origin: Origin::Operator, ..by("operator", Body::SetPolicy { hash }) };
+    Policies::new(&world.log).store(&bytes).await.unwrap();
+    world.publish(0, &[by("ada", create("tea")), set(Some(hash))]).await;
+    world.answered(0).await;
+    drop(work);
+    let bucket = world.log.jetstream().get_stream("KV_policies").await.unwrap();
+    bucket.purge().await.unwrap();
+    // A worker that has never seen it.
+    let work = world.workers(0, DEADLINE);
+    let other = |command: Command| Command { tenant: Tenant::try_from("other").unwrap(), ..command };
+    world.publish(0, &[by("ada", send("tea", "wally")), other(by("ada", create("tea")))]).await;
+    world.publish(0, &[other(by("ada", send("tea", "wally"))), set(None), by("ada", send("tea", "wally"))]).await;
+    world.answered(0).await;
+    drop(work);
+    world.check(0).await;
+    let outcomes = world.outcomes(0).await;
+    let decisions: Vec<&Decision> = outcomes[2..].iter().map(|placed| &placed.outcome.decision).collect();
+    assert_eq!(rejection(decisions[0]).error_code(), ErrorCode::PolicyUnavailable);
+    assert!(decisions[1..].iter().all(|decision| matches!(decision, Decision::Accepted(_))), "{decisions:?}");
+}
+
 fn replacement(decision: &Decision) -> Option<Option<&str>> {
     match decision {
         Decision::Accepted(Accepted::Sent { replacement, .. }) => Some(replacement.as_deref()),
@@ -179,14 +205,13 @@ fn rejection(decision: &Decision) -> &Rejection {
     }
 }
 
-/// Without the history, resends that the facts do not know are refused, and everything else goes on.
+/// Without evidence, resends that the facts do not know are refused, and everything else goes on.
 #[tokio::test]
-async fn resends_need_the_history_and_nothing_else_does() {
+async fn resends_need_evidence_and_nothing_else_does() {
     let world = World::start(1).await;
     let work = world.workers(0, DEADLINE);
     let known = by("ada", send("tea", "one"));
     world.publish(0, &[by("ada", create("tea")), known.clone()]).await;
-    // In a room that is made in the same breath, nothing can have been sent before.
     world.answered(0).await;
     let again = |command: Command| Command { origin: Origin::Resend, ..command };
     world.publish(0, &[again(known), again(by("ada", send("tea", "two"))), by("ada", send("tea", "three"))]).await;
@@ -200,50 +225,25 @@ async fn resends_need_the_history_and_nothing_else_does() {
     assert_eq!(seqs(&world).await, [1, 2]);
 }
 
-/// What the facts have forgotten, the history knows.
+/// A tick is a batch without commands: it is answered, and log time moves on.
 #[tokio::test]
-async fn the_history_knows_older_refs() {
-    let served = servers::clickhouse().await;
-    let servers::ClickHouse { url, user, password, database } = served;
-    let history = ClickHouse::new(&ClickHouseConfig { url, user, password, database });
-    migrate(&history).await.unwrap();
-    let world = World::with(Servers::start().await, 1, history.clone()).await;
-    let (log, clock) = (world.log.clone(), SystemClock::shared());
-    let (handle, inserter) = run_inserter(log.id().clone());
-    let inserter = tokio::spawn(inserter);
-    let stop = CancellationToken::new();
-    let projector =
-        tokio::spawn(Runner::new(log, HistoryProjector::new(history.clone(), handle), clock).run(stop.clone()));
-
+async fn a_tick_moves_log_time_on() {
+    let world = World::start(1).await;
     let work = world.workers(0, DEADLINE);
-    let sent = by("ada", send("tea", "one"));
-    world.publish(0, &[by("ada", create("tea")), sent.clone()]).await;
+    world.publish(0, &[by("ada", create("tea"))]).await;
     world.answered(0).await;
-    timeout(DEADLINE, async {
-        while watermark(&history, 0, 0).await.unwrap().sequence < 1 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .unwrap();
-    drop(work);
-    world.shown(0).await;
-    world.forget_refs().await;
-    let work = world.workers(0, DEADLINE);
-    let again = |command: &Command| Command { origin: Origin::Resend, ..command.clone() };
-    let unknown = by("ada", send("tea", "two"));
-    world.publish(0, &[again(&sent), again(&unknown)]).await;
+    let before = world.log.last_from_leader(&outcome_stream(0)).await.unwrap().unwrap();
+    world.log.publish_tick(0).await.unwrap();
+    world.publish(0, &[by("ada", send("tea", "one"))]).await;
     world.answered(0).await;
     drop(work);
-    let outcomes = world.outcomes(0).await;
-    let answers: Vec<_> = outcomes[2..].iter().map(|placed| &placed.outcome).collect();
-    assert!(matches!(answers[0].learnt, Learnt::RefKnown(_)), "{:?}", answers[0]);
-    assert!(matches!(&answers[0].decision, Decision::Accepted(Accepted::Repeated(first)) if first.seq == Some(1)));
-    assert_eq!(answers[1].learnt, Learnt::RefUnknown);
-    assert_eq!(seqs(&world).await, [1, 2]);
-    stop.cancel();
-    projector.await.unwrap();
-    inserter.abort();
+    world.check(0).await;
+    let log_ms = |stored: &natter_nats::Stored| OutcomeBatch::decode(&stored.payload).unwrap().header.log_ms();
+    let after = world.log.last_from_leader(&outcome_stream(0)).await.unwrap().unwrap();
+    assert!(log_ms(&after) > log_ms(&before));
+    let commands = OutcomeBatch::decode(&after.payload).unwrap().header.command_sequence();
+    assert_eq!(commands, 3, "the tick has its place among the commands");
+    assert_eq!(seqs(&world).await, [1]);
 }
 
 /// A next command that was trimmed away stops the partition loudly (invariant 7).
@@ -265,7 +265,7 @@ async fn trimmed_commands_stop_the_partition() {
 async fn undecodable_records_are_answered() {
     let world = World::start(1).await;
     let work = world.workers(0, DEADLINE);
-    world.publish_bytes(0, b"\x01no batch at all".to_vec()).await;
+    world.publish_bytes(0, [&[VERSION], &b"no batch at all"[..]].concat()).await;
     world.publish(0, &[by("ada", create("tea"))]).await;
     world.answered(0).await;
     drop(work);

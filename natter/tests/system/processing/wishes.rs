@@ -11,7 +11,7 @@ pub fn by(sender: &str, body: Body) -> Command {
     let reference = Ref::trusted(&format!("r{}", COUNT.fetch_add(1, Ordering::Relaxed)));
     let (tenant, sender) = (Tenant::trusted("demo"), UserId::trusted(sender));
     let received_ms = SystemClock.now_ms();
-    Command { tenant, sender, session: 1, received_ms, reference, origin: Origin::Client, body }
+    Command { tenant, sender, session: 1, received_ms, reference, origin: Origin::Client, body, evidence: Vec::new() }
 }
 
 /// Makes the public room `named`.

@@ -1,4 +1,4 @@
-//! Real NATS and Redis with a projector, and a history that is away unless one is given.
+//! Real NATS and Redis with a projector.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,7 @@ use natter_nats::{Log, LogConfig};
 use natter_processors::replay::verify;
 use natter_processors::shell::{Backends, PartitionLog, Shell};
 use natter_processors::worker;
-use natter_projections::clickhouse::{ClickHouse, ClickHouseConfig};
-use natter_projections::redis::{Redis, watermark};
+use natter_projections::redis::Redis;
 use natter_schemas::codec::{CommandBatch, CommandBatchWriter, OutcomeBatch, encode};
 use natter_schemas::command::Command;
 use natter_schemas::event::{Placed, placed};
@@ -48,17 +47,11 @@ static LEASES: AtomicU64 = AtomicU64::new(1);
 
 impl World {
     pub async fn start(partitions: u16) -> Self {
-        // Nobody listens there.
-        let url = "http://127.0.0.1:1".to_owned();
-        let config = ClickHouseConfig { url, user: "none".into(), password: "none".into(), database: "none".into() };
-        Self::with(Servers::start().await, partitions, ClickHouse::new(&config)).await
-    }
-
-    pub async fn with(servers: Servers, partitions: u16, clickhouse: ClickHouse) -> Self {
+        let servers = Servers::start().await;
         let log = Log::create(&LogConfig::new(servers.nats_url(), partitions)).await.unwrap();
         let redis = Redis::connect(servers.redis_url()).await.unwrap();
         let clock = SystemClock::shared();
-        let backends = Backends { log: log.clone(), redis: redis.clone(), clickhouse, clock };
+        let backends = Backends { log: log.clone(), redis: redis.clone(), clock };
         let batches = AtomicU64::new(1);
         let mut world = Self { log, redis, backends, _projector: JoinSet::new(), batches, servers };
         let projector = world.projector();
@@ -119,17 +112,6 @@ impl World {
         assert!(waited.await.is_ok(), "commands of partition {partition} are not answered");
     }
 
-    /// Waits until the Redis views show everything.
-    pub async fn shown(&self, partition: u16) {
-        let wanted = self.log.bounds(&outcome_stream(partition)).await.unwrap().last;
-        let waited = timeout(DEADLINE, async {
-            while watermark(&self.redis, partition).await.unwrap().sequence < wanted {
-                sleep(Duration::from_millis(5)).await;
-            }
-        });
-        waited.await.unwrap();
-    }
-
     pub async fn outcomes(&self, partition: u16) -> Vec<Placed> {
         let stream = outcome_stream(partition);
         let mut outcomes = Vec::new();
@@ -177,19 +159,5 @@ impl World {
             pipe.cmd("RESTORE").arg(key).arg(0).arg(value.as_slice()).ignore();
         }
         pipe.query_async::<()>(&mut connection).await.unwrap();
-    }
-
-    /// The Redis views lose every ref, as if they were older.
-    pub async fn forget_refs(&self) {
-        let mut connection = self.servers.redis().await;
-        let mut forgotten = 0;
-        for (key, _) in self.redis_now().await {
-            let name = String::from_utf8_lossy(&key).into_owned();
-            if name.rsplit("}:").next().is_some_and(|rest| rest.split(':').any(|part| part == "r")) {
-                redis::cmd("DEL").arg(&key).query_async::<()>(&mut connection).await.unwrap();
-                forgotten += 1;
-            }
-        }
-        assert!(forgotten > 0, "there were refs");
     }
 }

@@ -47,7 +47,9 @@ fn ids_rise_when_the_clock_steps_back() {
 fn a_text_has_the_tenants_limit() {
     let mut world = World::new();
     let group = world.group(Visibility::Private, "ada", &[]);
-    world.rules.text_scalars_max = 5;
+    let mut rules = ContentRules::default();
+    rules.text_scalars_max = 5;
+    world.rules = Some(rules);
     accepted(world.say("ada", group, "ééééé"));
     let rejection = rejected(&world.say("ada", group, "éééééé"), ErrorCode::TextTooLong);
     assert!(rejection.detail.contains('6') && rejection.detail.contains('5'), "{}", rejection.detail);
@@ -59,11 +61,11 @@ fn listed_words_are_masked_flagged_or_refused() {
     let group = world.group(Visibility::Private, "ada", &[]);
     let lists = vec!["rude".to_owned()];
     for (action, replacement) in [(Action::Mask, Some("you *****!".to_owned())), (Action::Flag, None)] {
-        world.rules = rules(action, &["wally"]);
+        world.rules = Some(rules(action, &["wally"]));
         let (_, _, found, named) = sent(world.say("ada", group, "you wally!"));
         assert_eq!((found, &named), (replacement, &lists));
     }
-    world.rules = rules(Action::Reject, &["wally"]);
+    world.rules = Some(rules(Action::Reject, &["wally"]));
     let rejection = rejected(&world.say("ada", group, "you wally!"), ErrorCode::Rejected);
     assert!(rejection.detail.contains("rude") && !rejection.detail.contains("wally"), "{}", rejection.detail);
     assert_eq!(sent(world.say("ada", group, "you dear!")).3, Vec::<String>::new());
@@ -74,7 +76,7 @@ fn history_is_at_most_flagged() {
     let mut world = World::new();
     let group = world.group(Visibility::Private, "ada", &[]);
     for (previous, action) in [Action::Mask, Action::Flag, Action::Reject].into_iter().enumerate() {
-        world.rules = rules(action, &["wally"]);
+        world.rules = Some(rules(action, &["wally"]));
         let previous = previous as u64;
         let (_, _, replacement, lists) = sent(world.when(&line(previous + 1, previous, "ada", send(group, "wally"))));
         assert_eq!((replacement, lists), (None, vec!["rude".to_owned()]));
@@ -86,10 +88,10 @@ fn what_was_said_about_a_text_is_read_from_its_outcome_and_said_again() {
     let mut world = World::new();
     let group = world.group(Visibility::Private, "ada", &[]);
     let mut outcome = |rules: ContentRules, command: Command| {
-        world.rules = rules;
+        world.rules = Some(rules);
         let decision = world.when(&command);
         let outcome = Outcome { received: Received::Command(command), policy: None, learnt: Learnt::Nothing, decision };
-        (std::mem::take(&mut world.rules), outcome)
+        (world.rules.take().expect("rules"), outcome)
     };
     let text = "you wally!";
     let short = ContentRules::compile(br#"{"text_scalars_max":3}"#).unwrap();
@@ -118,4 +120,30 @@ fn what_was_said_about_a_text_is_read_from_its_outcome_and_said_again() {
     for command in [by("eve", send(group, text)), by("ada", Body::UpdateUser { name: name("Ada") })] {
         assert!(recorded(&outcome(rules(Action::Reject, &["wally"]), command).1).is_none());
     }
+}
+
+/// Nobody knows what a lost policy says: its tenant's texts wait, and nothing else does.
+#[test]
+fn a_lost_policy_refuses_texts_only() {
+    let mut world = World::new();
+    let group = world.group(Visibility::Private, "ada", &["bob"]);
+    world.rules = None;
+    rejected(&world.say("ada", group, "hi"), ErrorCode::PolicyUnavailable);
+    rejected(&world.say("eve", group, "hi"), ErrorCode::NotFound);
+    world.given(&by("ada", Body::Rename { conversation: Address::Id(group), name: name("tea") }));
+    world.rules = Some(ContentRules::default());
+    accepted(world.say("ada", group, "hi"));
+}
+
+/// A broker's clock that leaps moves ids like log time: an hour a batch at most.
+#[test]
+fn a_leap_of_the_clock_moves_ids_by_an_hour() {
+    let mut world = World::new();
+    let group = world.group(Visibility::Private, "ada", &[]);
+    let (first, ..) = sent(world.say("ada", group, "before"));
+    world.stored_ms += 1000 * 3_600_000;
+    let command = by("ada", send(group, "after"));
+    let (second, ..) = sent(world.when(&Command { received_ms: world.stored_ms, ..command }));
+    let moved_ms = second.unix_ms() - first.unix_ms();
+    assert!((3_600_000..3_600_010).contains(&moved_ms), "{moved_ms} ms");
 }

@@ -26,9 +26,9 @@ pub(super) struct World {
     facts: FactBase,
     ids: IdState,
     pub(super) stored_ms: u64,
-    log_ms: u64,
+    pub(super) log_ms: u64,
     sequence: u64,
-    pub(super) rules: ContentRules,
+    pub(super) rules: Option<ContentRules>,
     pub(super) learnt: Learnt,
 }
 
@@ -40,7 +40,7 @@ impl World {
             stored_ms: START_MS,
             log_ms: 0,
             sequence: 0,
-            rules: ContentRules::default(),
+            rules: Some(ContentRules::default()),
             learnt: Learnt::Nothing,
         }
     }
@@ -49,18 +49,17 @@ impl World {
     pub(super) fn when(&mut self, command: &Command) -> Decision {
         self.stored_ms += 1;
         self.sequence += 1;
-        self.log_ms = log_time(self.log_ms, self.stored_ms);
-        self.ids.advance(self.stored_ms);
-        let context =
-            Context { stored_ms: self.stored_ms, log_ms: self.log_ms, rules: &self.rules, learnt: &self.learnt };
+        let before_ms = self.log_ms;
+        self.log_ms = log_time(before_ms, self.stored_ms);
+        self.ids.advance(self.log_ms);
+        let rules = self.rules.as_ref();
+        let context = Context { stored_ms: self.stored_ms, before_ms, rules, learnt: self.learnt };
         let checked = Needed::check(command, &self.facts);
         let decision = decide(command, context, &checked, &mut self.ids);
-        if let Decision::Accepted(accepted) = &decision
-            && accepted.is_event()
-        {
+        if let Decision::Accepted(accepted) = &decision {
             let position = Position::outcome(0, self.sequence, 0);
             let (stored_ms, log_ms) = (self.stored_ms, self.log_ms);
-            self.facts.fold(&Event { position, stored_ms, log_ms, command, accepted });
+            self.facts.fold(&Event { position, stored_ms, log_ms, before_ms, command, accepted });
         }
         decision
     }
@@ -142,6 +141,7 @@ pub(super) fn with_ref(reference: &str, sender: &str, body: Body) -> Command {
         reference: Ref::try_from(reference).expect("a ref"),
         origin: Origin::Client,
         body,
+        evidence: Vec::new(),
     }
 }
 
