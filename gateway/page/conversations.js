@@ -30,10 +30,17 @@ export function conversationOf(wire) {
     lastSeq: wire.last_seq,
     last: wire.last_message ? messageOf(wire.last_message) : null,
     readSeq: wire.read_seq,
+    imported: importedOf(wire),
     peerRead: 0,
     activeAt: Date.parse(wire.active_at),
     version: wire.version,
   };
+}
+
+/** Seqs of imported lines, which nobody has unread, as runs `[first, last]`. A read tells only how many there are behind the cursor. */
+function importedOf({ last_seq: last, read_seq: read, unread }) {
+  const lines = last - read - (unread ?? last - read);
+  return lines > 0 ? [[read + 1, read + lines]] : [];
 }
 
 /** What was known, with what a read says: the newer of the two; cursors only rise. */
@@ -82,6 +89,14 @@ const FOLDS = {
     activeAt: active(conversation, event),
     ...(mine ? { member: false } : {}),
   }),
+  "conversation.imported": (conversation, event) => {
+    const [from, to] = [Math.max(conversation.lastSeq + 1, event.first ?? Infinity), event.seq ?? 0];
+    if (from > to) return {};
+    const unread = conversation.imported.filter(([, last]) => last > conversation.readSeq);
+    const before = unread.at(-1);
+    const imported = before?.[1] === from - 1 ? [...unread.slice(0, -1), [before[0], to]] : [...unread, [from, to]];
+    return { lastSeq: to, imported };
+  },
   "conversation.renamed": (conversation, event) => ({ name: event.name, activeAt: active(conversation, event) }),
 };
 
@@ -92,9 +107,11 @@ export function raised(conversations, id, lastSeq, more = {}) {
   return { ...conversations, [id]: { ...conversation, lastSeq, ...more } };
 }
 
-/** Messages that the reader has not read. */
-export function unreadOf(conversation) {
-  return conversation.member ? Math.max(0, conversation.lastSeq - conversation.readSeq) : 0;
+/** Messages that the reader has not read; imported lines are not counted. */
+export function unreadOf({ member, lastSeq, readSeq, imported }) {
+  if (!member) return 0;
+  const lines = imported.reduce((sum, [from, to]) => sum + Math.max(0, to - Math.max(from - 1, readSeq)), 0);
+  return Math.max(0, lastSeq - readSeq - lines);
 }
 
 /** The reader's conversations, newest activity first. */

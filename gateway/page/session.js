@@ -63,7 +63,7 @@ function event(turn, wire) {
   if (known) put(turn, fold(known, wire, turn.state.me.user));
   else arriving(turn, wire);
   if (wire.event === "conversation.left" && wire.sender === turn.state.me.user) removed(turn, id, "You left");
-  else if (/^conversation\.(added|joined|left)$/.test(wire.event)) reviewMembers(turn, id);
+  else if (/^conversation\.(added|joined|left|imported)$/.test(wire.event)) reviewMembers(turn, id);
 }
 
 function sent(turn, wire) {

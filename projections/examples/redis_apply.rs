@@ -124,7 +124,7 @@ impl Generated {
             // Everybody writes now and then, some a lot.
             let sender = (generated.sent * generated.sent) % USERS;
             generated.sent += 1;
-            let sent = Accepted::Sent { conversation, message, seq, replacement: None, lists: Vec::new() };
+            let sent = Accepted::Sent { conversation, message, seq, replacement: None, lists: Vec::new(), run: None };
             (sender, Body::Send { conversation: Address::Id(conversation), text }, sent)
         })
     }

@@ -56,6 +56,8 @@ pub struct ImportLine {
     pub previous: u64,
     /// When it happened, in Unix milliseconds.
     pub at_ms: u64,
+    /// Of a `user.update`: the name is only what the source calls the user, and counts where there is no other.
+    pub introduces: bool,
 }
 
 /// How a command names its conversation.
@@ -218,6 +220,18 @@ impl Command {
         match &self.origin {
             Origin::Import(line) => line.at_ms,
             Origin::Client | Origin::Resend | Origin::Operator => stored_ms,
+        }
+    }
+
+    /// From when on a name that this gives counts among others of the user, in Unix milliseconds: a later one replaces it.
+    ///
+    /// No line is later than the log that takes it in, and an introduction is earlier than every name.
+    pub fn named_at_ms(&self, stored_ms: u64, log_ms: u64) -> u64 {
+        let now_ms = stored_ms.max(log_ms);
+        match &self.origin {
+            Origin::Import(line) if line.introduces => 0,
+            Origin::Import(line) => line.at_ms.min(now_ms),
+            Origin::Client | Origin::Resend | Origin::Operator => now_ms,
         }
     }
 }

@@ -74,6 +74,21 @@ impl Event<'_> {
         self.command.at_ms(self.stored_ms)
     }
 
+    /// When the conversation was active, as lists order it, where this counts: log time, and of what is imported its own time,
+    /// which is not later. Reading does not count; imported lines do only where the conversation holds nothing else.
+    pub fn active_at_ms(&self) -> Option<u64> {
+        let first = match self.accepted {
+            Accepted::Read { .. } => return None,
+            Accepted::Created { .. } => true,
+            Accepted::Sent { run, .. } => run.is_some_and(|run| run.from == 1),
+            _ => false,
+        };
+        match &self.command.origin {
+            Origin::Import(line) => first.then_some(line.at_ms.min(self.log_ms)),
+            Origin::Client | Origin::Resend | Origin::Operator => Some(self.log_ms),
+        }
+    }
+
     /// The event's name on the wire and in the history.
     pub const fn name(&self) -> &'static str {
         match self.accepted {
@@ -88,6 +103,7 @@ impl Event<'_> {
             Accepted::PolicySet { .. } => "policy.set",
             Accepted::Existing { .. }
             | Accepted::Unchanged { .. }
+            | Accepted::NameKept
             | Accepted::Repeated(_)
             | Accepted::ImportedBefore { .. } => "none",
         }
@@ -114,6 +130,7 @@ impl Event<'_> {
             | Accepted::Renamed { .. }
             | Accepted::Read { .. }
             | Accepted::UserUpdated
+            | Accepted::NameKept
             | Accepted::PolicySet { .. }
             | Accepted::Unchanged { .. }
             | Accepted::Repeated(_)

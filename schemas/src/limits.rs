@@ -37,6 +37,15 @@ pub const OUTCOME_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Command batches that one outcome batch answers.
 pub const OUTCOME_BATCH_SOURCES_MAX: usize = 64;
 
+/// The last moment that an imported line may name, in Unix milliseconds, which is the last that the history's columns hold
+/// (`DateTime64`): 2299-12-31T23:59:59.999Z.
+pub const IMPORT_AT_MS_MAX: u64 = 10_413_791_999_999;
+/// Runs of imported lines that the hot view keeps of a conversation, the newest: whose cursor is behind more of them is told
+/// fewer unread messages than there are rather than more.
+pub const RUNS_KEPT: u64 = 64;
+/// A room's sessions hear at most once in so many milliseconds that its history grew, and before its next live event.
+pub const IMPORTED_EVERY_MS: u64 = 1000;
+
 /// Word lists that one outcome names; a text that touches more is decided by all of them.
 pub const OUTCOME_LISTS_MAX: usize = 8;
 /// A word list's name, in bytes.

@@ -135,12 +135,14 @@ pub enum Accepted {
         conversation: ConversationId,
         /// Its id.
         message: MessageId,
-        /// Its place in the conversation; the sender's cursor moves there too.
+        /// Its place in the conversation; the sender's cursor moves there too, unless the message is an imported line.
         seq: u64,
         /// What everybody sees, where the text was masked.
         replacement: Option<String>,
         /// Names of the word lists that it touched.
         lists: Vec<String>,
+        /// Of an imported line: the run that it extends up to its seq. Nobody has it unread.
+        run: Option<Run>,
     },
     /// The user has the command's name.
     UserUpdated,
@@ -163,6 +165,19 @@ pub enum Accepted {
         /// Which conversation, where there is one.
         conversation: Option<ConversationId>,
     },
+    /// The imported line is taken, but the user keeps the name that is later than the line's.
+    NameKept,
+}
+
+/// Where successive imported lines of a conversation begin: seqs without a live message between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Run {
+    /// Its number in the conversation, from 1.
+    pub number: u64,
+    /// Seq of its first line.
+    pub from: u64,
+    /// Imported lines of the conversation before it.
+    pub before: u64,
 }
 
 impl Accepted {
@@ -179,7 +194,7 @@ impl Accepted {
             | Self::Sent { conversation, .. } => Some(*conversation),
             Self::Unchanged { conversation, .. } | Self::ImportedBefore { conversation } => *conversation,
             Self::Repeated(answered) => answered.conversation,
-            Self::UserUpdated | Self::PolicySet { .. } => None,
+            Self::UserUpdated | Self::NameKept | Self::PolicySet { .. } => None,
         }
     }
 
@@ -187,7 +202,11 @@ impl Accepted {
     pub const fn is_event(&self) -> bool {
         !matches!(
             self,
-            Self::Existing { .. } | Self::Unchanged { .. } | Self::Repeated(_) | Self::ImportedBefore { .. }
+            Self::Existing { .. }
+                | Self::Unchanged { .. }
+                | Self::NameKept
+                | Self::Repeated(_)
+                | Self::ImportedBefore { .. }
         )
     }
 }

@@ -8,9 +8,9 @@ import { initial, step } from "../core.js";
 const ME = { user: "ada", tenant: "demo", name: null };
 const OPENED = { event: "session.opened", positions: { 0: "0:10" }, limits: { text_scalars: 4096 } };
 const AT = "2026-01-01T00:00:00.000Z";
-const listed = (id, more = {}) => ({
+const listed = (id, { last_seq = 0, read_seq = 0, ...more } = {}) => ({
   conversation: id, kind: "group", visibility: "private", name: `room ${id}`, external: null, peer: null, member: true,
-  member_count: 2, last_seq: 0, last_message: null, read_seq: 0, unread: 0, active_at: AT, version: "0:1:0", ...more,
+  member_count: 2, last_seq, last_message: null, read_seq, unread: last_seq - read_seq, active_at: AT, version: "0:1:0", ...more,
 });
 const sent = (seq, more = {}) => ({ event: "message.sent", conversation: "1", message: `9${seq}`, seq, sender: "ben", at: AT, text: `text ${seq}`, position: `0:${100 + seq}:0`, ...more });
 const { event: _, ...stored } = sent(0);

@@ -71,6 +71,26 @@ test("an event is folded once, and not when a read had it already", () => {
   assert.equal(unreadOf(fold(before, { ...event, sender: "ada" }, "ada")), 0);
 });
 
+test("imported lines raise the last seq and nothing else", () => {
+  const imported = (first, seq) => ({ event: "conversation.imported", conversation: "1", first, seq, position: `0:${seq}:0` });
+  const event = { event: "message.sent", conversation: "1", seq: 11, sender: "ben", at: "2026-01-02T00:00:00.000Z", text: "x", position: "0:11:0" };
+  let conversation = conversationOf(wire());
+  const { activeAt, last } = conversation;
+  for (const [first, seq] of [[2, 7], [8, 10]]) conversation = fold(conversation, imported(first, seq), "ada");
+  assert.deepEqual([conversation.lastSeq, unreadOf(conversation), conversation.imported], [10, 2, [[4, 10]]]);
+  assert.deepEqual([conversation.activeAt, conversation.last], [activeAt, last]);
+  conversation = fold(conversation, event, "ada");
+  conversation = fold(conversation, imported(12, 13), "ada");
+  assert.deepEqual([conversation.lastSeq, unreadOf(conversation)], [13, 3]);
+  assert.deepEqual([5, 10, 12].map((readSeq) => unreadOf({ ...conversation, readSeq })), [1, 1, 0]);
+  // Of an import that only a read tells of.
+  const read = conversationOf(wire({ last_seq: 100, read_seq: 1, unread: 2 }));
+  assert.deepEqual([unreadOf(read), unreadOf({ ...read, readSeq: 100 })], [2, 0]);
+  // Members only came: nothing to count, but the conversation is as of then.
+  const joined = fold(read, { event: "conversation.imported", conversation: "1", position: "0:9:0" }, "ada");
+  assert.deepEqual([joined.lastSeq, joined.version], [100, "0:9:0"]);
+});
+
 test("messages that come in order are added, others wait for those between", () => {
   let timeline = loaded(1, 3);
   timeline = arrive(timeline, message(4), true);

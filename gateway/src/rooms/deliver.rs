@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use natter_schemas::command::Origin;
 use natter_schemas::event::Event;
 use natter_schemas::limits::TAPE_BYTES_MAX;
 use natter_schemas::names::{Tenant, UserId};
@@ -21,6 +22,13 @@ impl<S: Recipient> Rooms<S> {
         let tenant = &event.command.tenant;
         let sender = &event.command.sender;
         let version = event.position.version();
+        if matches!(event.command.origin, Origin::Import(_)) {
+            self.import(event);
+            return 0;
+        }
+        if let Some(conversation) = event.accepted.conversation() {
+            self.tell_imported(conversation.get());
+        }
         match event.accepted {
             Accepted::Created { conversation, members } => {
                 self.change(tenant, members.iter().chain([sender]), conversation.get(), version, true);
@@ -47,7 +55,8 @@ impl<S: Recipient> Rooms<S> {
                 self.deliver_to_users(event, Some(conversation.get()), peer.iter().chain([sender]))
             }
             Accepted::UserUpdated => self.deliver_to_users(event, None, [sender].into_iter()),
-            Accepted::PolicySet { .. }
+            Accepted::NameKept
+            | Accepted::PolicySet { .. }
             | Accepted::Existing { .. }
             | Accepted::Unchanged { .. }
             | Accepted::Repeated(_)
@@ -90,24 +99,31 @@ impl<S: Recipient> Rooms<S> {
         own: impl FnOnce() -> Option<Bytes>,
     ) -> Delivered {
         let seats: Vec<usize> = self.entries_of(tenant, user).filter_map(|entry| entry.seat(conversation)).collect();
-        let Some(room) = self.conversations.get_mut(&conversation) else { return Delivered::default() };
+        let Some(room) = self.conversations.get(&conversation) else { return Delivered::default() };
         let start = room.tape.end();
         if seats.len() < room.len() {
-            if !room.is_behind() {
-                self.behind.push_back(conversation);
-            }
-            let was_full = room.tape.bytes() > TAPE_BYTES_MAX;
-            everybodys(&mut room.tape);
-            if !was_full && room.tape.bytes() > TAPE_BYTES_MAX {
-                self.overfull.push(conversation);
-            }
+            self.append(conversation, everybodys);
         }
+        let Some(room) = self.conversations.get_mut(&conversation) else { return Delivered::default() };
         let delivered = Delivered { everybody: room.len(), own: seats.len() };
         if !seats.is_empty() {
             let own = own();
             self.queued.extend(seats.into_iter().filter_map(|seat| room.queue(seat, start, own.clone())));
         }
         delivered
+    }
+
+    /// Puts a frame on the tape of a conversation that has sessions here.
+    pub(super) fn append(&mut self, conversation: u64, frame: impl FnOnce(&mut Tape)) {
+        let Some(room) = self.conversations.get_mut(&conversation) else { return };
+        if !room.is_behind() {
+            self.behind.push_back(conversation);
+        }
+        let was_full = room.tape.bytes() > TAPE_BYTES_MAX;
+        frame(&mut room.tape);
+        if !was_full && room.tape.bytes() > TAPE_BYTES_MAX {
+            self.overfull.push(conversation);
+        }
     }
 
     /// Queues an event for the open sessions of single users, in its place among those of the conversation.

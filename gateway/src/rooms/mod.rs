@@ -9,6 +9,7 @@
 //! between two passes, so that more gathers for each write.
 
 mod deliver;
+mod imported;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use natter_schemas::position::Position;
 use natter_schemas::slot::user_hash;
 use tokio::time::Instant;
 
+use self::imported::Untold;
 use self::room::Room;
 
 /// A user whose conversations change more often than this while a session opens has to try again.
@@ -70,6 +72,12 @@ pub struct Rooms<S> {
     overfull: Vec<u64>,
     /// Sessions for which something was queued.
     queued: VecDeque<Arc<S>>,
+    /// What was imported into conversations and has not been told.
+    untold: HashMap<u64, Untold>,
+    /// Those of them without a time to be told at.
+    untimed: Vec<u64>,
+    /// When they are told; one that was told before stands here once too often.
+    telling: BTreeSet<(Instant, u64)>,
 }
 
 #[derive(Debug)]
@@ -104,6 +112,9 @@ impl<S: Recipient> Rooms<S> {
             resting: BTreeSet::new(),
             overfull: Vec::new(),
             queued: VecDeque::new(),
+            untold: HashMap::new(),
+            untimed: Vec::new(),
+            telling: BTreeSet::new(),
         }
     }
 
@@ -184,9 +195,9 @@ impl<S: Recipient> Rooms<S> {
         !self.queued.is_empty() || !self.behind.is_empty()
     }
 
-    /// When there is something to be written in a room that rests.
+    /// When there is something to be written in a room that rests, or to be told of an import.
     pub fn rests_until(&self) -> Option<Instant> {
-        self.resting.first().map(|(until, _)| *until)
+        self.resting.first().into_iter().chain(self.telling.first()).map(|(until, _)| *until).min()
     }
 
     /// Whether a room's tape has to be handed on before there may be more on it.
@@ -202,7 +213,8 @@ impl<S: Recipient> Rooms<S> {
         for session in self.queued.drain(..sessions.min(self.queued.len())) {
             session.flush();
         }
-        while self.rests_until().is_some_and(|until| until <= now) {
+        self.tell_due(now);
+        while self.resting.first().is_some_and(|(until, _)| *until <= now) {
             self.behind.extend(self.resting.pop_first().map(|(_, conversation)| conversation));
         }
         let mut left = sessions;
@@ -290,6 +302,7 @@ impl<S: Recipient> Rooms<S> {
         }
         if room.is_empty() {
             self.conversations.remove(&conversation);
+            self.untold.remove(&conversation);
         }
     }
 }

@@ -6,7 +6,7 @@ use natter_schemas::codec::{CommandBatch, OutcomeHeader};
 use natter_schemas::command::{Address, Body, Command, Origin};
 use natter_schemas::event::Placed;
 use natter_schemas::evidence::{Answered, Complete, Evidence};
-use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received};
+use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Run};
 use natter_schemas::wire::times::rfc3339;
 use serde_json::{Value, json};
 
@@ -105,6 +105,7 @@ fn origin(origin: &Origin) -> Value {
             "line": line.line,
             "previous": line.previous,
             "at": rfc3339(line.at_ms),
+            "introduces": line.introduces,
         } }),
     }
 }
@@ -144,10 +145,12 @@ fn accepted(accepted: &Accepted) -> Value {
         Accepted::Read { conversation, seq, peer } => {
             json!({ "read": { "conversation": conversation, "seq": seq, "peer": peer } })
         }
-        Accepted::Sent { conversation, message, seq, replacement, lists } => json!({ "sent": {
+        Accepted::Sent { conversation, message, seq, replacement, lists, run } => json!({ "sent": {
             "conversation": conversation, "message": message, "seq": seq, "replacement": replacement, "lists": lists,
+            "run": run.map(|Run { number, from, before }| json!({ "number": number, "from": from, "before": before })),
         } }),
         Accepted::UserUpdated => json!("user_updated"),
+        Accepted::NameKept => json!("name_kept"),
         Accepted::PolicySet { hash } => json!({ "policy_set": { "hash": hash.map(|hash| hash.to_string()) } }),
         Accepted::Unchanged { conversation, seq } => {
             json!({ "unchanged": { "conversation": conversation, "seq": seq } })
@@ -220,6 +223,7 @@ mod tests {
                 seq: 5,
                 replacement: None,
                 lists: vec![],
+                run: None,
             }),
         };
         assert_eq!(
@@ -233,6 +237,7 @@ mod tests {
                 "learnt": null,
                 "decision": { "accepted": { "sent": {
                     "conversation": "77", "message": "78", "seq": 5, "replacement": null, "lists": [],
+                    "run": null,
                 } } },
             })
         );

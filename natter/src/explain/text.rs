@@ -163,6 +163,7 @@ fn became(accepted: &Accepted) -> String {
         }
         Accepted::Sent { conversation, seq, .. } => format!("as seq {seq} of conversation {conversation}"),
         Accepted::UserUpdated => "the sender has another display name".to_owned(),
+        Accepted::NameKept => "the sender keeps the display name, which is later than the line's".to_owned(),
         Accepted::PolicySet { hash: Some(hash) } => format!("policy {hash} is in force in this partition"),
         Accepted::PolicySet { hash: None } => "the default policy is in force in this partition".to_owned(),
         Accepted::Unchanged { .. } => "nothing was left to do".to_owned(),

@@ -2,7 +2,7 @@
 
 use natter_schemas::error::ErrorCode;
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, UserId};
-use natter_schemas::wire::times::parse_rfc3339;
+use natter_schemas::wire::client::import_time;
 use serde::Deserialize;
 
 /// A line that was understood.
@@ -81,9 +81,7 @@ impl Line {
                 refuse(ErrorCode::InvalidFrame, format!("not JSON: {said} at character {}", error.column()))
             }
         })?;
-        if parse_rfc3339(&raw.at).is_none() {
-            return Err(refuse(ErrorCode::InvalidField, "`at` is not an RFC 3339 time since 1970".to_owned()));
-        }
+        import_time(&raw.at).map_err(|error| refuse(ErrorCode::InvalidField, format!("`at` {error}")))?;
         let what = match raw.kind.as_str() {
             "message" => {
                 What::Message { room: field("room", raw.room.as_deref())?, text: field("text", raw.text.as_deref())? }
@@ -129,6 +127,10 @@ mod tests {
             ("7", "invalid type: integer `7`, expected an object with `room`, `user`, `at` and `text`"),
             (r#"{"at":"2004-12-25T09:14:00Z","user":"u","text":"hi"}"#, "`room` is missing"),
             (r#"{"room":"a","at":"yesterday","user":"u","text":"hi"}"#, "`at`"),
+            (
+                r#"{"room":"a","at":"2300-01-01T00:00:00Z","user":"u","text":"hi"}"#,
+                "`at` is after 2299-12-31T23:59:59.999Z",
+            ),
             (r#"{"room":"a","at":"2004-12-25T09:14:00Z","user":"u","text":""}"#, "`text` is empty"),
             (r#"{"room":"a","at":"2004-12-25T09:14:00Z","user":"u","kind":"poke"}"#, "`kind` is `poke`"),
         ] {

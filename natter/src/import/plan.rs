@@ -105,6 +105,8 @@ struct Import<'a> {
     line: u64,
     previous: u64,
     at: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    introduces: bool,
 }
 
 impl Plan {
@@ -278,6 +280,7 @@ impl Plan {
         self.introductions.insert(first.number, first.user.as_str().to_owned());
         let mut frame = self.frame(&first, format!("{}u", first.number), 0);
         frame.name = Some(display_name(first.user.as_str()));
+        frame.import.introduces = true;
         frames.push(to_json(&frame));
     }
 
@@ -312,7 +315,7 @@ impl Plan {
             id,
             cmd: "user.update",
             sender: line.user.as_str(),
-            import: Import { source: &self.source, line: line.number, previous, at: &line.at },
+            import: Import { source: &self.source, line: line.number, previous, at: &line.at, introduces: false },
             conversation: None,
             text: None,
             name: None,
@@ -378,6 +381,16 @@ mod tests {
         assert_eq!(ids(&read(&mut plan, message(3, "b", "u"))), ["3c", "3j", "3"]);
         assert_eq!(read(&mut plan, message(4, "a", "u")), [("4".to_owned(), 2)]);
         assert_eq!(read(&mut plan, rename(5, "u", "w")), [("5".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn only_a_users_first_name_introduces() {
+        let (mut plan, mut frames) = (Plan::new("00".repeat(16)), Vec::new());
+        plan.read(Ok(message(1, "a", "u")), 1, &mut frames);
+        plan.read(Ok(rename(2, "u", "w")), 2, &mut frames);
+        let frames = frames.iter().map(|frame| serde_json::from_str::<serde_json::Value>(frame).unwrap());
+        let introductions = frames.filter(|frame| frame["import"]["introduces"] == true);
+        assert_eq!(introductions.map(|frame| frame["id"].clone()).collect::<Vec<_>>(), ["1u"]);
     }
 
     #[test]

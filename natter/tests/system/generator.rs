@@ -9,8 +9,9 @@ use natter_schemas::command::{Address, Body, Command, ImportLine, Kind, Origin, 
 use natter_schemas::error::ErrorCode;
 use natter_schemas::event::touched;
 use natter_schemas::id::{ConversationId, IdState, MessageId};
+use natter_schemas::limits::RUNS_KEPT;
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
-use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection};
+use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection, Run};
 use natter_schemas::policy::PolicyHash;
 use natter_schemas::slot::Slot;
 
@@ -143,7 +144,7 @@ impl Generator {
         let sender = self.random.pick(&self.users).clone();
         let room = self.room(&tenant);
         let (body, decision, origin) = match (self.random.below(100), room) {
-            (0..=2, _) => self.update_user(),
+            (0..=2, _) => self.update_user(&tenant, &sender),
             (3, _) => self.set_policy(),
             (4..=9, _) | (_, None) => self.create(&tenant, &sender),
             (_, Some(room)) => self.in_room(room, &sender),
@@ -174,10 +175,16 @@ impl Generator {
         (!rooms.is_empty()).then(|| *self.random.pick(&rooms))
     }
 
-    fn update_user(&mut self) -> (Body, Decision, Origin) {
+    fn update_user(&mut self, tenant: &Tenant, sender: &UserId) -> (Body, Decision, Origin) {
         let name = self.name();
         let origin = if self.random.one_in(3) { self.import() } else { Origin::Client };
-        (Body::UpdateUser { name }, Decision::Accepted(Accepted::UserUpdated), origin)
+        let in_force = self.model.names.get(&(tenant.clone(), sender.clone()));
+        let is_earlier = |line: &ImportLine| in_force.is_some_and(|(at_ms, _)| line.at_ms < *at_ms);
+        let accepted = match &origin {
+            Origin::Import(line) if is_earlier(line) => Accepted::NameKept,
+            _ => Accepted::UserUpdated,
+        };
+        (Body::UpdateUser { name }, Decision::Accepted(accepted), origin)
     }
 
     fn set_policy(&mut self) -> (Body, Decision, Origin) {
@@ -277,8 +284,12 @@ impl Generator {
         let message = MessageId::from_raw(self.ids.next(conversation.slot()));
         let replacement = self.random.one_in(10).then(|| "***".to_owned());
         let lists = replacement.iter().map(|_| "list".to_owned()).collect();
-        let origin = if self.random.one_in(6) { self.import() } else { Origin::Client };
-        let sent = Accepted::Sent { conversation, message, seq, replacement, lists };
+        let runs = self.model.conversations[&conversation].runs();
+        // No more runs than views keep.
+        let may_import = (runs.len() as u64) < RUNS_KEPT || runs.last().is_some_and(|(_, last)| last + 1 == seq);
+        let origin = if may_import && self.random.one_in(6) { self.import() } else { Origin::Client };
+        let run = matches!(origin, Origin::Import(_)).then(|| run(&runs, seq));
+        let sent = Accepted::Sent { conversation, message, seq, replacement, lists, run };
         (Body::Send { conversation: Address::Id(conversation), text }, Decision::Accepted(sent), origin)
     }
 
@@ -289,10 +300,21 @@ impl Generator {
     fn import(&mut self) -> Origin {
         self.line += 1;
         let at_ms = START_MS - 1_000_000_000 + self.line * 1000;
-        Origin::Import(ImportLine { source: SOURCE, line: self.line, previous: 0, at_ms })
+        Origin::Import(ImportLine { source: SOURCE, line: self.line, previous: 0, at_ms, introduces: false })
     }
 
     fn name(&mut self) -> DisplayName {
         DisplayName::try_from(format!("Name {}", self.random.below(1000)).as_str()).unwrap()
     }
+}
+
+/// The run that an imported line at `seq` extends.
+fn run(runs: &[(u64, u64)], seq: u64) -> Run {
+    let earlier = match runs {
+        [earlier @ .., (_, last)] if last + 1 == seq => earlier,
+        all => all,
+    };
+    let from = runs.get(earlier.len()).map_or(seq, |(from, _)| *from);
+    let before = earlier.iter().map(|(from, last)| last + 1 - from).sum();
+    Run { number: earlier.len() as u64 + 1, from, before }
 }

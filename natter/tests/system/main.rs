@@ -21,6 +21,7 @@ mod guide;
 mod history;
 mod history_view;
 mod import;
+mod import_live;
 mod log;
 mod model;
 mod moderation;

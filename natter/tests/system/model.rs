@@ -23,6 +23,8 @@ pub struct Room {
     /// All of them; the seq is the index + 1. With the sender's ref.
     pub messages: Vec<Message>,
     pub version: Position,
+    /// Which of the messages are imported lines.
+    pub imported: Vec<bool>,
     pub active_at_ms: u64,
 }
 
@@ -30,7 +32,8 @@ pub struct Room {
 pub struct Model {
     partition: u16,
     pub conversations: BTreeMap<ConversationId, Room>,
-    pub names: BTreeMap<(Tenant, UserId), DisplayName>,
+    /// Names, and from when on they count.
+    pub names: BTreeMap<(Tenant, UserId), (u64, DisplayName)>,
     pub refs: BTreeMap<(Tenant, UserId, RefScope), Refs>,
     pub conversation_lines: BTreeMap<(ConversationId, [u8; 16]), u64>,
     pub user_lines: BTreeMap<(Tenant, UserId, [u8; 16]), u64>,
@@ -82,15 +85,18 @@ impl Model {
         let at = Happened { position, at_ms, command, accepted };
         match accepted {
             Accepted::Repeated(_) | Accepted::ImportedBefore { .. } => return,
-            // Nothing was left to do, and the ref is remembered all the same.
-            Accepted::Existing { .. } | Accepted::Unchanged { .. } => return self.remembers(&at, stored_ms),
+            // Nothing was left to do, and the ref (or the line) is remembered all the same.
+            Accepted::Existing { .. } | Accepted::Unchanged { .. } | Accepted::NameKept => {
+                return self.remembers(&at, stored_ms);
+            }
             _ => {}
         }
         self.happened(&at);
         self.remembers(&at, stored_ms);
         if let Some(room) = accepted.conversation().and_then(|id| self.conversations.get_mut(&id)) {
             room.version = position;
-            if !matches!(accepted, Accepted::Read { .. }) {
+            let is_read = matches!(accepted, Accepted::Read { .. });
+            if !is_read && (!at.is_imported() || room.imported.iter().all(|imported| *imported)) {
                 room.active_at_ms = at_ms;
             }
         }
@@ -129,7 +135,7 @@ impl Model {
             Accepted::Sent { conversation, .. } => self.conversations.get_mut(conversation).unwrap().sent(at),
             Accepted::UserUpdated => {
                 let Body::UpdateUser { name } = &command.body else { panic!("updated by {command:?}") };
-                self.names.insert((command.tenant.clone(), sender.clone()), name.clone());
+                self.names.insert((command.tenant.clone(), sender.clone()), (at.at_ms, name.clone()));
             }
             Accepted::PolicySet { hash: Some(hash) } => drop(self.policies.insert(command.tenant.clone(), *hash)),
             Accepted::PolicySet { hash: None } => drop(self.policies.remove(&command.tenant)),
@@ -145,7 +151,7 @@ impl Model {
                 Accepted::Sent { conversation, .. } => {
                     self.conversation_lines.insert((*conversation, line.source), line.line);
                 }
-                Accepted::UserUpdated => {
+                Accepted::UserUpdated | Accepted::NameKept => {
                     self.user_lines.insert((tenant.clone(), sender.clone(), line.source), line.line);
                 }
                 _ => {}
@@ -179,7 +185,32 @@ impl Model {
     }
 }
 
+impl Happened<'_> {
+    const fn is_imported(&self) -> bool {
+        matches!(self.command.origin, Origin::Import(_))
+    }
+}
+
 impl Room {
+    /// What the user has not read of what was said here.
+    pub fn unread(&self, user: &UserId) -> u64 {
+        let cursor = self.cursors.get(user).copied().unwrap_or(0);
+        let after = self.imported.iter().skip(usize::try_from(cursor).unwrap());
+        after.filter(|imported| !**imported).count() as u64
+    }
+
+    /// The runs of imported lines: first and last seq.
+    pub fn runs(&self) -> Vec<(u64, u64)> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for (seq, _) in (1..).zip(&self.imported).filter(|(_, imported)| **imported) {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == seq => *last = seq,
+                _ => runs.push((seq, seq)),
+            }
+        }
+        runs
+    }
+
     fn made(at: &Happened<'_>, members: &[UserId]) -> Self {
         let (kind, visibility, peer, name, external) = match &at.command.body {
             Body::CreateGroup { visibility, name, external, .. } => {
@@ -194,6 +225,7 @@ impl Room {
             members: BTreeMap::new(),
             cursors: BTreeMap::new(),
             messages: Vec::new(),
+            imported: Vec::new(),
             version: at.position,
             active_at_ms: at.at_ms,
         }
@@ -211,7 +243,10 @@ impl Room {
             panic!("sent by {:?}", at.command);
         };
         assert_eq!(self.messages.len() as u64 + 1, *seq, "seqs have no holes");
-        self.cursors.insert(at.command.sender.clone(), *seq);
+        if !at.is_imported() {
+            self.cursors.insert(at.command.sender.clone(), *seq);
+        }
+        self.imported.push(at.is_imported());
         self.messages.push(Message {
             message: *message,
             seq: *seq,

@@ -1,7 +1,7 @@
 //! Every reader of the Redis views against the model.
 
 use natter_nats::LogId;
-use natter_projections::facts::{Fact, FactKey, Refs, load};
+use natter_projections::facts::{Fact, FactKey, Refs, RunFact, load};
 use natter_projections::redis::conversations::Row;
 use natter_projections::redis::inbox::Seen;
 use natter_projections::redis::{Redis, addresses, inbox, members, messages, users};
@@ -9,6 +9,7 @@ use natter_schemas::command::Kind;
 use natter_schemas::id::ConversationId;
 use natter_schemas::limits::HOT_MESSAGES;
 use natter_schemas::names::{ExternalId, UserId};
+use natter_schemas::outcome::Run;
 use natter_schemas::wire::reads::Message;
 
 use crate::generator::Generator;
@@ -37,6 +38,7 @@ fn expected_seen(id: ConversationId, room: &Room, user: &UserId) -> Seen {
         last_message: room.messages.last().map(|message| seen_by(user, message)),
         membership,
         read_seq: room.cursors.get(user).copied().unwrap_or(0),
+        unread: room.unread(user),
     }
 }
 
@@ -100,7 +102,8 @@ async fn assert_users(redis: &Redis, generator: &Generator) {
     let (partition, model) = (generator.partition, &generator.model);
     for tenant in &generator.tenants {
         let (_, names) = users::names(redis, partition, tenant, &generator.users).await.unwrap();
-        let expected = generator.users.iter().map(|user| model.names.get(&(tenant.clone(), user.clone())).cloned());
+        let expected = generator.users.iter().map(|user| model.names.get(&(tenant.clone(), user.clone())));
+        let expected = expected.map(|named| named.map(|(_, name)| name.clone()));
         assert_eq!(names, expected.collect::<Vec<_>>());
         let users: Vec<_> = generator.users.iter().map(|user| (tenant.clone(), user.clone())).collect();
         let (_, memberships) = inbox::memberships(redis, partition, &users).await.unwrap();
@@ -155,6 +158,18 @@ async fn assert_facts(redis: &Redis, generator: &Generator, log: &LogId) {
     expected.extend(model.conversation_lines.iter().map(|((id, source), line)| {
         let tenant = model.conversations[id].fact.tenant.clone();
         (FactKey::ConversationLine(tenant, *id, *source), Some(Fact::Line(*line)))
+    }));
+    for (id, room) in &model.conversations {
+        let found = room.runs();
+        let lines = |runs: &[(u64, u64)]| runs.iter().map(|(from, last)| last + 1 - from).sum::<u64>();
+        let fact = found.split_last().map(|((from, to), earlier)| {
+            let run = Run { number: found.len() as u64, from: *from, before: lines(earlier) };
+            Fact::Run(RunFact { run, to: *to })
+        });
+        expected.push((FactKey::Run(*id), fact));
+    }
+    expected.extend(model.names.iter().map(|((tenant, user), (at_ms, _))| {
+        (FactKey::NamedAt(tenant.clone(), user.clone()), Some(Fact::NamedAt(*at_ms)))
     }));
     expected.extend(model.user_lines.iter().map(|((tenant, user, source), line)| {
         (FactKey::UserLine(tenant.clone(), user.clone(), *source), Some(Fact::Line(*line)))

@@ -1,6 +1,6 @@
 //! What a decision may ask about its partition.
 
-use natter_projections::facts::{ConversationFact, Fact, FactKey, Refs};
+use natter_projections::facts::{ConversationFact, Fact, FactKey, Refs, RunFact};
 use natter_schemas::evidence::Answered;
 use natter_schemas::id::ConversationId;
 use natter_schemas::limits::REFS_RECENT_MAX;
@@ -33,6 +33,22 @@ pub trait Facts {
         match self.fact(&FactKey::Head(id)) {
             Some(Fact::Head(seq)) => *seq,
             _ => 0,
+        }
+    }
+
+    /// The last run of imported lines in a conversation.
+    fn run(&self, id: ConversationId) -> Option<&RunFact> {
+        match self.fact(&FactKey::Run(id)) {
+            Some(Fact::Run(run)) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// From when on a user's display name counts, in Unix milliseconds; `None`: there is none.
+    fn named_at(&self, tenant: &Tenant, user: &UserId) -> Option<u64> {
+        match self.fact(&FactKey::NamedAt(tenant.clone(), user.clone())) {
+            Some(Fact::NamedAt(at_ms)) => Some(*at_ms),
+            _ => None,
         }
     }
 

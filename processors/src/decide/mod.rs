@@ -10,6 +10,7 @@ pub mod facts;
 mod import;
 mod membership;
 mod message;
+mod name;
 pub mod needs;
 mod refs;
 #[cfg(test)]
@@ -77,7 +78,7 @@ fn accept<F: Facts>(case: &Case<'_, F>, ids: &mut IdState) -> Result<Accepted, R
         Body::Rename { conversation, .. } => membership::rename(case, conversation),
         Body::Read { conversation, seq } => cursor::read(case, conversation, *seq),
         Body::Send { conversation, text } => message::send(case, conversation, text, ids),
-        Body::UpdateUser { .. } => Ok(Accepted::UserUpdated),
+        Body::UpdateUser { .. } => Ok(name::update(case)),
         Body::SetPolicy { hash } => set_policy(case, *hash),
     }
 }

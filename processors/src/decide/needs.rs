@@ -40,6 +40,9 @@ pub fn needs(command: &Command, resolve: impl Fn(&FactKey) -> Option<Conversatio
         keys.push(FactKey::Refs(command.tenant.clone(), command.sender.clone(), scope));
     }
     if let Origin::Import(line) = &command.origin {
+        if let Body::UpdateUser { .. } = &command.body {
+            keys.push(FactKey::NamedAt(command.tenant.clone(), command.sender.clone()));
+        }
         keys.extend(line_key(command, line, named));
     }
     if let Some(id) = named {
@@ -61,7 +64,12 @@ fn of_conversation(command: &Command, id: ConversationId, keys: &mut Vec<FactKey
         Body::Read { .. } => {
             keys.extend([FactKey::Head(id), FactKey::Cursor(tenant.clone(), id, command.sender.clone())]);
         }
-        Body::Send { .. } => keys.push(FactKey::Head(id)),
+        Body::Send { .. } => {
+            keys.push(FactKey::Head(id));
+            if matches!(command.origin, Origin::Import(_)) {
+                keys.push(FactKey::Run(id));
+            }
+        }
         Body::CreateDirect { .. }
         | Body::CreateGroup { .. }
         | Body::Rename { .. }

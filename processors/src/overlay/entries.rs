@@ -195,9 +195,11 @@ mod tests {
         let (one, other) = (Tenant::trusted("one"), Tenant::trusted("other"));
         let rooms = [5, 6].map(ConversationId::from_raw);
         let mut keys = vec![FactKey::Policy(one.clone()), FactKey::direct(&one, &ada, &bob)];
+        keys.extend([FactKey::NamedAt(one.clone(), ada.clone()), FactKey::NamedAt(other.clone(), ada.clone())]);
         for id in rooms {
             keys.extend([FactKey::Conversation(id), FactKey::Head(id), FactKey::MemberCount(id)]);
             keys.push(FactKey::ConversationLine(one.clone(), id, [1; 16]));
+            keys.push(FactKey::Run(id));
             for user in [&ada, &bob] {
                 for tenant in [&one, &other] {
                     keys.push(FactKey::Member(tenant.clone(), id, user.clone()));

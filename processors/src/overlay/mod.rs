@@ -201,6 +201,7 @@ const fn conversation_of(key: &FactKey) -> Option<ConversationId> {
     match key {
         FactKey::Conversation(id)
         | FactKey::Head(id)
+        | FactKey::Run(id)
         | FactKey::MemberCount(id)
         | FactKey::Member(_, id, _)
         | FactKey::Cursor(_, id, _)
@@ -210,6 +211,7 @@ const fn conversation_of(key: &FactKey) -> Option<ConversationId> {
         | FactKey::External(..)
         | FactKey::Direct(..)
         | FactKey::UserLine(..)
+        | FactKey::NamedAt(..)
         | FactKey::Policy(_) => None,
     }
 }

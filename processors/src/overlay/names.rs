@@ -24,9 +24,10 @@ impl Names {
             FactKey::External(tenant, external) => FactKey::External(self.tenant(tenant), external),
             FactKey::Direct(tenant, low, high) => FactKey::Direct(self.tenant(tenant), self.user(low), self.user(high)),
             FactKey::UserLine(tenant, user, source) => FactKey::UserLine(self.tenant(tenant), self.user(user), source),
+            FactKey::NamedAt(tenant, user) => FactKey::NamedAt(self.tenant(tenant), self.user(user)),
             FactKey::Policy(tenant) => FactKey::Policy(self.tenant(tenant)),
             FactKey::ConversationLine(tenant, id, source) => FactKey::ConversationLine(self.tenant(tenant), id, source),
-            FactKey::Conversation(_) | FactKey::Head(_) | FactKey::MemberCount(_) => key,
+            FactKey::Conversation(_) | FactKey::Head(_) | FactKey::Run(_) | FactKey::MemberCount(_) => key,
         }
     }
 

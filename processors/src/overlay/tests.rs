@@ -35,8 +35,9 @@ fn fold(overlay: &mut Overlay, sequence: u64, seq: Option<u64>) {
     let accepted = match seq {
         None => Accepted::Created { conversation: ROOM, members: Vec::new() },
         Some(seq) => {
-            let (replacement, lists) = (None, Vec::new());
-            Accepted::Sent { conversation: ROOM, message: MessageId::from_raw(100 + seq), seq, replacement, lists }
+            let (replacement, lists, run) = (None, Vec::new(), None);
+            let message = MessageId::from_raw(100 + seq);
+            Accepted::Sent { conversation: ROOM, message, seq, replacement, lists, run }
         }
     };
     let command = Command {

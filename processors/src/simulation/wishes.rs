@@ -147,7 +147,7 @@ impl Clients {
     fn line(&mut self) -> ImportLine {
         let line = 1 + self.random.below(5);
         let source = [u8::try_from(self.random.below(2)).expect("small"); 16];
-        ImportLine { source, line, previous: self.random.below(line), at_ms: 5 }
+        ImportLine { source, line, previous: self.random.below(line), at_ms: 5, introduces: self.random.once_in(3) }
     }
 
     fn user(&mut self) -> UserId {

@@ -113,8 +113,11 @@ impl Rows {
             }
             Accepted::Renamed { conversation } => self.name(event, *conversation),
             Accepted::Read { conversation, seq, .. } => self.cursor(event, *conversation, &command.sender, *seq),
-            Accepted::Sent { conversation, message, seq, replacement, .. } => {
+            Accepted::Sent { conversation, message, seq, replacement, run, .. } => {
                 self.sent(event, *conversation, *message, *seq, replacement.is_some());
+                if run.is_none() {
+                    self.cursor(event, *conversation, &command.sender, *seq);
+                }
             }
             Accepted::UserUpdated => self.user(event),
             _ => {}
@@ -177,7 +180,6 @@ impl Rows {
             version: event.position.version(),
         });
         self.aspect(event, conversation, "head", |row| row.value = seq);
-        self.cursor(event, conversation, &command.sender, seq);
     }
 
     fn user(&mut self, event: &Event<'_>) {

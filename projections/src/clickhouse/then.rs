@@ -15,7 +15,7 @@ use crate::error::ViewError;
 pub struct Progress {
     /// Who.
     pub user: UserId,
-    /// The last seq that the user sent or read; 0: none.
+    /// The last seq that the user sent, other than by an imported line, or read; 0: none.
     pub read_seq: u64,
     /// The last seq that the user sent; 0: none.
     pub sent_seq: u64,
@@ -65,7 +65,8 @@ impl ClickHouse {
     /// Transient.
     pub async fn progress(&self, conversation: ConversationId, until: Position) -> Result<Vec<Progress>, ViewError> {
         let sql = format!(
-            "SELECT sender, max(seq) AS read_seq, maxIf(seq, event = 'message.sent') AS sent_seq FROM {} \
+            "SELECT sender, maxIf(seq, event = 'conversation.read' OR origin != 'import') AS read_seq, \
+             maxIf(seq, event = 'message.sent') AS sent_seq FROM {} \
              WHERE {UNTIL} AND event IN ('message.sent', 'conversation.read') GROUP BY sender",
             self.table("events")
         );

@@ -11,7 +11,7 @@ use natter_schemas::command::{Body, Kind, Origin, Visibility};
 use natter_schemas::event::{Event, RefScope};
 use natter_schemas::id::ConversationId;
 use natter_schemas::names::{ExternalId, Tenant, UserId};
-use natter_schemas::outcome::Accepted;
+use natter_schemas::outcome::{Accepted, Run};
 use natter_schemas::policy::PolicyHash;
 
 pub use self::refs::{RefEntry, Refs, is_hidden};
@@ -25,6 +25,8 @@ pub enum FactKey {
     Conversation(ConversationId),
     /// A conversation's [`Fact::Head`].
     Head(ConversationId),
+    /// A conversation's [`Fact::Run`].
+    Run(ConversationId),
     /// A conversation's [`Fact::MemberCount`].
     MemberCount(ConversationId),
     /// A user's [`Fact::Member`] in a conversation.
@@ -41,6 +43,8 @@ pub enum FactKey {
     ConversationLine(Tenant, ConversationId, [u8; 16]),
     /// The highest line of a source about a user: [`Fact::Line`].
     UserLine(Tenant, UserId, [u8; 16]),
+    /// A user's [`Fact::NamedAt`].
+    NamedAt(Tenant, UserId),
     /// A tenant's [`Fact::Policy`] in this partition.
     Policy(Tenant),
 }
@@ -60,6 +64,8 @@ pub enum Fact {
     Conversation(ConversationFact),
     /// Seq of a conversation's last message.
     Head(u64),
+    /// The conversation's last run of imported lines.
+    Run(RunFact),
     /// Members now.
     MemberCount(u32),
     /// The user is a member.
@@ -72,8 +78,26 @@ pub enum Fact {
     Address(ConversationId),
     /// The highest line taken.
     Line(u64),
+    /// From when on the user's display name counts ([`natter_schemas::command::Command::named_at_ms`]).
+    NamedAt(u64),
     /// The policy in force.
     Policy(PolicyHash),
+}
+
+/// Successive imported lines of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct RunFact {
+    /// Where it begins.
+    pub run: Run,
+    /// Seq of its last line.
+    pub to: u64,
+}
+
+impl RunFact {
+    /// How many lines it has.
+    pub const fn lines(&self) -> u64 {
+        self.to + 1 - self.run.from
+    }
 }
 
 /// What never changes about a conversation.
@@ -173,15 +197,24 @@ fn accepted_changes(event: &Event<'_>) -> Vec<Change> {
         Accepted::Read { conversation, seq, .. } => {
             vec![set(FactKey::Cursor(tenant.clone(), *conversation, sender.clone()), Fact::Cursor(*seq))]
         }
-        Accepted::Sent { conversation, seq, .. } => vec![
-            set(FactKey::Head(*conversation), Fact::Head(*seq)),
-            set(FactKey::Cursor(tenant.clone(), *conversation, sender.clone()), Fact::Cursor(*seq)),
-        ],
+        Accepted::Sent { conversation, seq, run, .. } => {
+            let head = set(FactKey::Head(*conversation), Fact::Head(*seq));
+            // What somebody said long ago does not say what he has read by now.
+            let other = match run {
+                Some(run) => set(FactKey::Run(*conversation), Fact::Run(RunFact { run: *run, to: *seq })),
+                None => set(FactKey::Cursor(tenant.clone(), *conversation, sender.clone()), Fact::Cursor(*seq)),
+            };
+            vec![head, other]
+        }
+        Accepted::UserUpdated => {
+            let at_ms = command.named_at_ms(event.stored_ms, event.log_ms);
+            vec![set(FactKey::NamedAt(command.tenant.clone(), sender.clone()), Fact::NamedAt(at_ms))]
+        }
         Accepted::PolicySet { hash } => {
             vec![Change::Set(FactKey::Policy(command.tenant.clone()), hash.map(Fact::Policy))]
         }
         Accepted::Renamed { .. }
-        | Accepted::UserUpdated
+        | Accepted::NameKept
         | Accepted::Existing { .. }
         | Accepted::Unchanged { .. }
         | Accepted::Repeated(_)

@@ -5,8 +5,9 @@ use std::ops::Bound;
 
 use natter_schemas::command::Address;
 use natter_schemas::error::ErrorCode;
-use natter_schemas::event::Placed;
+use natter_schemas::event::{Event, Placed};
 use natter_schemas::names::UserId;
+use natter_schemas::outcome::Accepted;
 use natter_schemas::position::Position;
 use natter_schemas::wire::reads::{Member, MembersPage};
 use natter_schemas::wire::server::{ErrorBody, EventFrame};
@@ -82,7 +83,7 @@ impl Reads {
             let above = self.tails.above(partition, id, complete, position.sequence).await?;
             let until = |placed: &&Placed| placed.position.version() <= position.version();
             for event in above.iter().take_while(until).filter_map(Placed::event) {
-                then.fold(&EventFrame::of(&event));
+                then.happened(&event);
             }
         }
         if !then.members.present.contains_key(asking.user) {
@@ -123,6 +124,14 @@ impl Reads {
 }
 
 impl Then {
+    fn happened(&mut self, event: &Event<'_>) {
+        match event.accepted {
+            // An imported line moves nobody's cursor.
+            Accepted::Sent { seq, run: Some(_), .. } => self.last_seq = self.last_seq.max(*seq),
+            _ => self.fold(&EventFrame::of(event)),
+        }
+    }
+
     fn fold(&mut self, frame: &EventFrame) {
         let (at, seq) = (frame.at, frame.seq.unwrap_or(0));
         match frame.event.as_str() {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 /// To connect, to check the server, to run a script.
 const EVERYBODY: &str = "+auth +ping +info +evalsha +eval";
 /// What `query.lua` reads with, and all that `inbox.lua` does.
-const READS: &str = "+hmget +hget +lrange +lindex +scard +smembers +sscan +zrangebylex";
+const READS: &str = "+hmget +hget +hvals +lrange +lindex +scard +smembers +sscan +zrangebylex";
 /// What `apply.lua` does.
 const WRITES: &str = "+hmget +hset +hdel +sadd +srem +zadd +zrem +zrangebyscore +zremrangebylex +rpush +ltrim +lindex";
 
@@ -19,11 +19,13 @@ const WRITES: &str = "+hmget +hset +hdel +sadd +srem +zadd +zrem +zrangebyscore 
 pub fn rules(role: ServerRole) -> String {
     match role {
         ServerRole::Admin => "~* &* +@all".to_owned(),
-        // Conversations, last messages, members, cursors, a user's conversations, display names, external ids, direct chats.
-        ServerRole::Gateway => format!("~{{*}}:watermark ~{{*}}:*:[clmkunxd]:* {EVERYBODY} {READS}"),
-        // No message, no name, no list of a user's conversations; lines of imports, refs and policies instead.
+        // Conversations, last messages, members, cursors, runs of imported lines, a user's conversations, display names, external ids, direct chats.
+        ServerRole::Gateway => format!("~{{*}}:watermark ~{{*}}:*:[clmkqunxd]:* {EVERYBODY} {READS}"),
+        // No message, no name, no list of a user's conversations; lines of imports, the times of names, refs and policies instead.
         ServerRole::Processor => {
-            format!("~{{*}}:watermark ~{{*}}:*:[cmkxdir]:* ~{{*}}:*:[ir][ucdx]:* ~{{*}}:*:policies {EVERYBODY} {READS}")
+            format!(
+                "~{{*}}:watermark ~{{*}}:*:[cmkxdirt]:* ~{{*}}:*:[ir][ucdx]:* ~{{*}}:*:policies {EVERYBODY} {READS}"
+            )
         }
         ServerRole::Projector => format!("~{{*}}:* {EVERYBODY} {WRITES}"),
         ServerRole::Auditor => format!("~{{*}}:* {EVERYBODY} {READS} +scan +hscan +zscan +type +dbsize"),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! c:<conversation>   hash   f: what never changes, n: name, h: seq of the last message, m: members,
-//!                           v: version of the last event, a: active at (Unix ms)
+//!                           v: version of the last event, a: active at (Unix ms, log time), r: last run of imported lines
 //! ```
 
 use std::collections::HashMap;
@@ -12,13 +12,12 @@ use natter_schemas::command::Body;
 use natter_schemas::event::Event;
 use natter_schemas::id::ConversationId;
 use natter_schemas::names::DisplayName;
-use natter_schemas::outcome::Accepted;
 use natter_schemas::position::Position;
 
 use super::operation::{Fields, Operation};
 use super::query::{Answers, Query, number};
 use crate::error::ViewError;
-use crate::facts::ConversationFact;
+use crate::facts::{ConversationFact, RunFact};
 
 pub(crate) const FACT: &str = "f";
 pub(crate) const HEAD: &str = "h";
@@ -26,6 +25,7 @@ pub(crate) const MEMBER_COUNT: &str = "m";
 const NAME: &str = "n";
 pub(crate) const VERSION: &str = "v";
 const ACTIVE_AT: &str = "a";
+pub(crate) const RUN: &str = "r";
 
 /// What a [`Row`] is read from, in this order; `inbox.lua` names the same.
 pub(crate) const FIELDS: [&str; 6] = [FACT, NAME, HEAD, MEMBER_COUNT, VERSION, ACTIVE_AT];
@@ -47,6 +47,7 @@ struct Changed {
     member_count: Option<u32>,
     version: Option<u64>,
     active_at_ms: Option<u64>,
+    run: Option<RunFact>,
 }
 
 impl Fold {
@@ -55,10 +56,7 @@ impl Fold {
         let Some(conversation) = event.accepted.conversation() else { return };
         let changed = self.0.entry(conversation).or_default();
         changed.version = Some(event.position.version());
-        // A cursor is an event, but a conversation does not rise in the list because somebody read it.
-        if !matches!(event.accepted, Accepted::Read { .. }) {
-            changed.active_at_ms = Some(event.at_ms());
-        }
+        changed.active_at_ms = event.active_at_ms().or(changed.active_at_ms);
         match &event.command.body {
             Body::CreateGroup { name: Some(name), .. } | Body::Rename { name, .. } => changed.name = Some(name.clone()),
             _ => {}
@@ -71,6 +69,10 @@ impl Fold {
 
     pub(crate) fn head(&mut self, conversation: ConversationId, seq: u64) {
         self.0.entry(conversation).or_default().head = Some(seq);
+    }
+
+    pub(crate) fn run(&mut self, conversation: ConversationId, run: RunFact) {
+        self.0.entry(conversation).or_default().run = Some(run);
     }
 
     pub(crate) fn member_count(&mut self, conversation: ConversationId, count: u32) {
@@ -93,6 +95,7 @@ impl Changed {
             (MEMBER_COUNT, self.member_count.map(|count| decimal(count.into()))),
             (VERSION, self.version.map(decimal)),
             (ACTIVE_AT, self.active_at_ms.map(decimal)),
+            (RUN, self.run.map(|run| codec::encode(&run))),
         ];
         fields.into_iter().filter_map(|(field, value)| Some((field.as_bytes().to_vec(), value?))).collect()
     }
@@ -113,7 +116,7 @@ pub struct Row {
     pub member_count: u32,
     /// Position of its last event.
     pub version: Position,
-    /// When something but reading last happened in it, in Unix milliseconds.
+    /// When something last happened in it that counts for the order of lists ([`Event::active_at_ms`]), in Unix milliseconds.
     pub active_at_ms: u64,
 }
 

@@ -9,7 +9,7 @@ use natter_schemas::names::Tenant;
 
 use super::connection::Redis;
 use super::query::{Answers, FIELDS_MAX, Query, number};
-use super::{addresses, conversations, lines, members, policies, refs};
+use super::{addresses, conversations, lines, members, policies, refs, users};
 use crate::error::ViewError;
 use crate::facts::{Fact, FactKey};
 
@@ -119,12 +119,14 @@ fn hash_field(key: &FactKey) -> Option<(HashOf, Vec<u8>)> {
     Some(match key {
         FactKey::Conversation(id) => (HashOf::Conversation(*id), conversations::FACT.into()),
         FactKey::Head(id) => (HashOf::Conversation(*id), conversations::HEAD.into()),
+        FactKey::Run(id) => (HashOf::Conversation(*id), conversations::RUN.into()),
         FactKey::MemberCount(id) => (HashOf::Conversation(*id), conversations::MEMBER_COUNT.into()),
         FactKey::Cursor(tenant, id, user) => (HashOf::Cursors(tenant.clone(), *id), user.as_str().into()),
         FactKey::External(tenant, external) => (hash(addresses::external_key(tenant)), external.as_str().into()),
         FactKey::Direct(tenant, low, high) => (hash(addresses::direct_key(tenant)), addresses::pair(low, high)),
         FactKey::ConversationLine(tenant, id, source) => (hash(lines::conversation_key(tenant, *id)), source.to_vec()),
         FactKey::UserLine(tenant, user, source) => (hash(lines::user_key(tenant, user)), source.to_vec()),
+        FactKey::NamedAt(tenant, user) => (hash(users::times_key(tenant)), user.as_str().into()),
         FactKey::Policy(tenant) => (hash(policies::KEY.into()), tenant.as_str().into()),
         FactKey::Member(..) | FactKey::Refs(..) => return None,
     })
@@ -134,10 +136,12 @@ fn hash_fact(key: &FactKey, bytes: &[u8]) -> Result<Fact, ViewError> {
     Ok(match key {
         FactKey::Conversation(_) => Fact::Conversation(codec::decode("a conversation in redis", bytes)?),
         FactKey::Head(_) => Fact::Head(number(bytes)?),
+        FactKey::Run(_) => Fact::Run(codec::decode("a run in redis", bytes)?),
         FactKey::MemberCount(_) => Fact::MemberCount(number(bytes)?),
         FactKey::Cursor(..) => Fact::Cursor(number(bytes)?),
         FactKey::External(..) | FactKey::Direct(..) => Fact::Address(addresses::conversation(bytes)?),
         FactKey::ConversationLine(..) | FactKey::UserLine(..) => Fact::Line(number(bytes)?),
+        FactKey::NamedAt(..) => Fact::NamedAt(number(bytes)?),
         FactKey::Policy(_) => Fact::Policy(policies::hash(bytes)?),
         FactKey::Member(..) | FactKey::Refs(..) => unreachable!("{key:?} does not lie in a hash"),
     })

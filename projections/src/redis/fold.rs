@@ -7,7 +7,7 @@ use natter_schemas::outcome::Accepted;
 
 use super::members::Membership;
 use super::operation::Operation;
-use super::{addresses, conversations, inbox, lines, members, messages, policies, refs, users};
+use super::{addresses, conversations, inbox, lines, members, messages, policies, refs, runs, users};
 use crate::facts::{Change, Fact, FactKey, changes};
 
 /// Raised with every change of what the views hold of an outcome. A generation remembers the version that filled it, and one
@@ -23,6 +23,7 @@ pub(crate) struct Step {
     members: members::Fold,
     inbox: inbox::Fold,
     users: users::Fold,
+    runs: runs::Fold,
     refs: refs::Fold,
     addresses: addresses::Fold,
     lines: lines::Fold,
@@ -112,6 +113,10 @@ impl Step {
         match (key, fact) {
             (FactKey::Conversation(id), Some(Fact::Conversation(fact))) => self.conversations.fact(id, &fact),
             (FactKey::Head(id), Some(Fact::Head(seq))) => self.conversations.head(id, seq),
+            (FactKey::Run(id), Some(Fact::Run(run))) => {
+                self.conversations.run(id, run);
+                self.runs.run(id, run);
+            }
             (FactKey::MemberCount(id), Some(Fact::MemberCount(count))) => self.conversations.member_count(id, count),
             (FactKey::Member(tenant, id, user), fact) => {
                 let membership = match fact {
@@ -136,6 +141,7 @@ impl Step {
             (FactKey::UserLine(tenant, user, source), Some(Fact::Line(line))) => {
                 self.lines.user(&tenant, &user, source, line);
             }
+            (FactKey::NamedAt(tenant, user), Some(Fact::NamedAt(at_ms))) => self.users.named_at(&tenant, &user, at_ms),
             (FactKey::Policy(tenant), Some(Fact::Policy(hash))) => self.policies.policy(&tenant, Some(hash)),
             (FactKey::Policy(tenant), None) => self.policies.policy(&tenant, None),
             (key, fact) => unreachable!("no event sets {key:?} to {fact:?}"),
@@ -150,6 +156,7 @@ impl Step {
         self.members.operations(&mut operations);
         self.inbox.operations(&mut operations);
         self.users.operations(&mut operations);
+        self.runs.operations(&mut operations);
         self.refs.operations(&mut operations);
         self.addresses.operations(&mut operations);
         self.lines.operations(&mut operations);
@@ -165,12 +172,13 @@ mod tests {
     use natter_schemas::command::{Address, Body, Command, Origin, Visibility};
     use natter_schemas::id::{ConversationId, MessageId};
     use natter_schemas::limits::HOT_MESSAGES;
-    use natter_schemas::names::{DisplayName, MessageText, Ref, Tenant};
-    use natter_schemas::outcome::{Decision, Learnt, Outcome, Received};
+    use natter_schemas::names::{DisplayName, MessageText, Ref, Tenant, UserId};
+    use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Run};
     use natter_schemas::position::Position;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::facts::RunFact;
 
     /// What `apply.lua` does, in memory.
     #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -238,6 +246,7 @@ mod tests {
         let rooms = [ConversationId::from_raw(1 << 40), ConversationId::from_raw(1 << 41)];
         let user = |number: u8| UserId::trusted(&format!("u{}", number % 4));
         let mut seqs = [0, 0];
+        let mut runs = [None, None];
         let mut placed: Vec<Placed> = Vec::new();
         for (at, room) in rooms.iter().enumerate() {
             let body = Body::CreateGroup {
@@ -262,14 +271,25 @@ mod tests {
                     seqs[index] += 1;
                     let message = MessageId::from_raw(number as u64 + 1);
                     let text = MessageText::trusted(&number.to_string());
-                    let sent =
-                        Accepted::Sent { conversation, message, seq: seq + 1, replacement: None, lists: Vec::new() };
+                    let run = (what % 6 == 5).then(|| extended(&mut runs[index], seq + 1));
+                    let (seq, replacement, lists) = (seq + 1, None, Vec::new());
+                    let sent = Accepted::Sent { conversation, message, seq, replacement, lists, run };
                     (Body::Send { conversation: address, text }, sent)
                 }
             };
             placed.push(outcome(number as u64 + 3, sender, body, accepted));
         }
         placed
+    }
+
+    fn extended(last: &mut Option<RunFact>, seq: u64) -> Run {
+        let run = match *last {
+            Some(last) if last.to + 1 == seq => last.run,
+            Some(last) => Run { number: last.run.number + 1, from: seq, before: last.run.before + last.lines() },
+            None => Run { number: 1, from: seq, before: 0 },
+        };
+        *last = Some(RunFact { run, to: seq });
+        run
     }
 
     fn outcome(sequence: u64, sender: UserId, body: Body, accepted: Accepted) -> Placed {

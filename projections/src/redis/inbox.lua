@@ -5,7 +5,7 @@
 -- ARGV     'page', tenant, user, limit, active at and conversation after which the page begins ('': from the newest), fields of
 --          a conversation
 --          'part', tenant, user, cursor
--- Answer   {log id, sequence, conversations in all, conversation, fields, last message, entry in the members, cursor, ...}; the
+-- Answer   {log id, sequence, conversations in all, conversation, fields, last message, entry in the members, cursor, runs, ...}; the
 --          number alone where they are too many to be looked at by one script
 --          {log id, sequence, next cursor ('0': that was all), conversation, active at, ...}
 local AT_ONCE = 1000
@@ -64,5 +64,6 @@ for i = 1, math.min(tonumber(ARGV[4]), #all) do
   local members, from, to = prefix .. 'm:' .. tenant .. ':' .. id, '[' .. user .. '\0', '(' .. user .. '\1'
   answer[#answer + 1] = redis.call('ZRANGEBYLEX', members, from, to, 'LIMIT', 0, 1)[1] or false
   answer[#answer + 1] = redis.call('HGET', prefix .. 'k:' .. tenant .. ':' .. id, user)
+  answer[#answer + 1] = redis.call('HVALS', prefix .. 'q:' .. id)
 end
 return answer

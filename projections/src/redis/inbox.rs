@@ -20,6 +20,7 @@ use super::connection::{Args, Redis, Script};
 use super::members::{self, Membership};
 use super::operation::Operation;
 use super::query::{Answers, Query, answered, number};
+use super::runs::{self, Runs};
 use super::{conversations, messages};
 use crate::error::ViewError;
 use crate::watermark::Watermark;
@@ -67,12 +68,14 @@ pub struct Seen {
     pub membership: Option<Membership>,
     /// The user's cursor.
     pub read_seq: u64,
+    /// Messages above the cursor that are no imported lines.
+    pub unread: u64,
 }
 
 impl Seen {
     /// As `user`, who asked for it, gets it.
     pub fn into_wire(self, user: &UserId) -> Conversation {
-        let Self { row, last_message, membership, read_seq } = self;
+        let Self { row, last_message, membership, read_seq, unread } = self;
         let fact = row.fact;
         let peer = if fact.creator == *user { fact.peer } else { fact.peer.map(|_| fact.creator) };
         Conversation {
@@ -87,7 +90,7 @@ impl Seen {
             last_seq: row.last_seq,
             last_message,
             read_seq,
-            unread: row.last_seq.saturating_sub(read_seq),
+            unread,
             active_at: row.active_at_ms,
             version: row.version,
         }
@@ -127,6 +130,7 @@ pub async fn some(
         query.last(&messages::key(*id));
         members::ask(&mut query, tenant, *id, user);
         query.fields(&members::cursors_key(tenant, *id), [user.as_str()].iter());
+        runs::ask(&mut query, *id);
     }
     let (watermark, mut answers) = query.ask(redis, partition).await?;
     let found = conversations.iter().map(|id| {
@@ -134,7 +138,11 @@ pub async fn some(
         let last_message = messages::message(partition, &mut answers, user)?;
         let membership = members::membership(&mut answers)?;
         let read_seq = answers.many()?.number()?.unwrap_or(0);
-        Ok(row.map(|row| Seen { row, last_message, membership, read_seq }))
+        let runs = Runs::read(&mut answers)?;
+        Ok(row.map(|row| {
+            let unread = runs.unread(read_seq, row.last_seq);
+            Seen { row, last_message, membership, read_seq, unread }
+        }))
     });
     Ok((watermark, found.collect::<Result<_, ViewError>>()?))
 }
@@ -231,14 +239,14 @@ fn asking(what: &str, tenant: &Tenant, user: &UserId) -> Args {
 fn seen(partition: u16, user: &UserId, answers: &mut Answers) -> Result<Seen, ViewError> {
     let conversation = ConversationId::from_raw(answers.number()?.unwrap_or(0));
     let row = conversations::row(partition, conversation, &mut answers.many()?)?;
-    Ok(Seen {
-        row: row.ok_or_else(|| {
-            ViewError::Corrupt(format!("{user} is in conversation {conversation}, which is not in redis"))
-        })?,
-        last_message: messages::message(partition, answers, user)?,
-        membership: members::membership(answers)?,
-        read_seq: answers.number()?.unwrap_or(0),
-    })
+    let row = row.ok_or_else(|| {
+        ViewError::Corrupt(format!("{user} is in conversation {conversation}, which is not in redis"))
+    })?;
+    let last_message = messages::message(partition, answers, user)?;
+    let membership = members::membership(answers)?;
+    let read_seq = answers.number()?.unwrap_or(0);
+    let unread = Runs::read(answers)?.unread(read_seq, row.last_seq);
+    Ok(Seen { row, last_message, membership, read_seq, unread })
 }
 
 /// The ids of users' conversations in this partition: one list for each user, rising. However long the lists are, each script

@@ -26,6 +26,7 @@ mod operation;
 mod policies;
 mod query;
 mod refs;
+mod runs;
 pub mod users;
 mod wait;
 pub mod whole;

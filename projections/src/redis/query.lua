@@ -26,6 +26,10 @@ function ask.some(key, first)
   return found[2]
 end
 
+function ask.values(key)
+  return redis.call('HVALS', key)
+end
+
 function ask.last(key)
   return redis.call('LINDEX', key, -1)
 end

@@ -43,6 +43,11 @@ impl Query {
         self.args.push(cursor);
     }
 
+    /// All values of a hash.
+    pub(crate) fn values(&mut self, key: &str) {
+        self.question("values", key, 0);
+    }
+
     /// The last of a list, or nil.
     pub(crate) fn last(&mut self, key: &str) {
         self.question("last", key, 0);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! n:<tenant>   hash   user: name
+//! t:<tenant>   hash   user: from when on the name counts (Unix ms). Decisions read this, and no name
 //! ```
 
 use std::collections::HashMap;
@@ -21,20 +22,36 @@ fn key(tenant: &Tenant) -> String {
     format!("n:{tenant}")
 }
 
+/// From when on names count.
+pub(crate) fn times_key(tenant: &Tenant) -> String {
+    format!("t:{tenant}")
+}
+
 /// The names that a step changes.
 #[derive(Debug, Default)]
-pub(crate) struct Fold(HashMap<Tenant, HashMap<UserId, DisplayName>>);
+pub(crate) struct Fold {
+    names: HashMap<Tenant, HashMap<UserId, DisplayName>>,
+    times: HashMap<Tenant, HashMap<UserId, u64>>,
+}
 
 impl Fold {
     pub(crate) fn event(&mut self, event: &Event<'_>) {
         if let (Body::UpdateUser { name }, Accepted::UserUpdated) = (&event.command.body, event.accepted) {
             let command = event.command;
-            self.0.entry(command.tenant.clone()).or_default().insert(command.sender.clone(), name.clone());
+            self.names.entry(command.tenant.clone()).or_default().insert(command.sender.clone(), name.clone());
         }
     }
 
+    pub(crate) fn named_at(&mut self, tenant: &Tenant, user: &UserId, at_ms: u64) {
+        self.times.entry(tenant.clone()).or_default().insert(user.clone(), at_ms);
+    }
+
     pub(crate) fn operations(self, operations: &mut Vec<Operation>) {
-        for (tenant, names) in self.0 {
+        for (tenant, times) in self.times {
+            let fields = times.into_iter().map(|(user, at_ms)| (user.as_str().into(), at_ms.to_string().into_bytes()));
+            operations.push(Operation::Set { key: times_key(&tenant), fields: fields.collect() });
+        }
+        for (tenant, names) in self.names {
             let fields = names.into_iter().map(|(user, name)| (user.as_str().into(), name.as_str().into()));
             operations.push(Operation::Set { key: key(&tenant), fields: fields.collect() });
         }

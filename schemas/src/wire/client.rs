@@ -8,9 +8,9 @@ use serde::de::IgnoredAny;
 
 use crate::command::{Address, Body, ImportLine, Kind, Visibility};
 use crate::error::ErrorCode;
-use crate::limits::{COMMAND_MEMBERS_MAX, FRAME_BYTES_MAX, FRAME_ID_BYTES_MAX};
+use crate::limits::{COMMAND_MEMBERS_MAX, FRAME_BYTES_MAX, FRAME_ID_BYTES_MAX, IMPORT_AT_MS_MAX};
 use crate::names::{DisplayName, ExternalId, MessageText, NameError, Ref, UserId};
-use crate::wire::times::parse_rfc3339;
+use crate::wire::times::{parse_rfc3339, rfc3339};
 
 /// Of the parser's words, which repeat the client's.
 const REASON_SCALARS_MAX: usize = 300;
@@ -117,6 +117,8 @@ struct RawImport<'a> {
     line: u64,
     previous: u64,
     at: Cow<'a, str>,
+    #[serde(default)]
+    introduces: bool,
 }
 
 /// The commands, for messages and for the documentation.
@@ -219,6 +221,9 @@ impl RawFrame<'_> {
         let sender = self.sender.take().map(|text| checked("sender", &text)).transpose()?;
         let import = self.import.take().map(RawImport::build).transpose()?;
         let body = self.build_body(&cmd)?;
+        if import.as_ref().is_some_and(|line| line.introduces) && !matches!(body, Body::UpdateUser { .. }) {
+            return Err(invalid("import.introduces", format!("is not a field of `{}`", clip(&cmd))));
+        }
         if reference.is_none() && !matches!(body, Body::Read { .. }) {
             return Err(invalid("ref", "is missing"));
         }
@@ -338,12 +343,33 @@ impl RawImport<'_> {
         let mut source = [0; 16];
         hex::decode_to_slice(self.source.as_ref(), &mut source)
             .map_err(|_| invalid("import.source", "is not 32 hex digits"))?;
-        let at_ms = parse_rfc3339(&self.at).ok_or_else(|| invalid("import.at", "is not an RFC 3339 time"))?;
+        let at_ms = import_time(&self.at).map_err(|error| invalid("import.at", error))?;
         if self.previous >= self.line {
             return Err(invalid("import.previous", "is not below `import.line`"));
         }
-        Ok(ImportLine { source, line: self.line, previous: self.previous, at_ms })
+        let introduces = self.introduces;
+        Ok(ImportLine { source, line: self.line, previous: self.previous, at_ms, introduces })
     }
+}
+
+/// Why a time cannot be an imported line's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ImportTimeError {
+    /// No time, or before 1970.
+    #[error("is not an RFC 3339 time since 1970")]
+    Unreadable,
+    /// Later than [`IMPORT_AT_MS_MAX`].
+    #[error("is after {}, the last time that the history can hold", rfc3339(IMPORT_AT_MS_MAX))]
+    TooLate,
+}
+
+/// The Unix milliseconds of an imported line's time.
+///
+/// # Errors
+/// It is none, or the history's columns cannot hold it.
+pub fn import_time(text: &str) -> Result<u64, ImportTimeError> {
+    let at_ms = parse_rfc3339(text).ok_or(ImportTimeError::Unreadable)?;
+    if at_ms > IMPORT_AT_MS_MAX { Err(ImportTimeError::TooLate) } else { Ok(at_ms) }
 }
 
 /// The beginning of a client's text, for an error message.
@@ -372,6 +398,30 @@ mod tests {
             assert_eq!((id.as_deref(), code), (Some("7"), ErrorCode::InvalidField), "{frame}");
             assert!(message.starts_with(says), "{message}");
         }
+    }
+
+    #[test]
+    fn times_that_the_history_cannot_hold_are_refused() {
+        let with = |at: &str, more: &str| {
+            let source = "00".repeat(16);
+            let import = format!(r#"{{"source":"{source}","line":1,"previous":0,"at":"{at}"{more}}}"#);
+            format!(r#"{{"id":"1","cmd":"message.send","ref":"r","conversation":"5","text":"x","import":{import}}}"#)
+        };
+        for (at, says) in [
+            ("2300-01-01T00:00:00Z", "`import.at` is after 2299-12-31T23:59:59.999Z, the last time that"),
+            ("9999-12-31T23:59:59Z", "`import.at` is after 2299-12-31T23:59:59.999Z, the last time that"),
+            ("1969-12-31T23:59:59Z", "`import.at` is not an RFC 3339 time since 1970"),
+            ("yesterday", "`import.at` is not an RFC 3339 time since 1970"),
+        ] {
+            let (id, code, message) = refused(&with(at, ""));
+            assert_eq!((id.as_deref(), code), (Some("1"), ErrorCode::InvalidField), "{at}");
+            assert!(message.starts_with(says), "{message}");
+        }
+        for at in ["2299-12-31T23:59:59.999Z", "2106-02-07T07:00:00Z", "1970-01-01T00:00:00Z"] {
+            assert!(parse(with(at, "").as_bytes()).is_ok(), "{at}");
+        }
+        let (_, _, message) = refused(&with("2004-12-25T09:14:00Z", r#","introduces":true"#));
+        assert_eq!(message, "`import.introduces` is not a field of `message.send`");
     }
 
     #[test]

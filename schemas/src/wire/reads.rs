@@ -58,9 +58,9 @@ pub struct Conversation {
     pub last_message: Option<Message>,
     /// The reader's cursor.
     pub read_seq: u64,
-    /// `last_seq - read_seq`.
+    /// Messages above `read_seq` that are no imported lines.
     pub unread: u64,
-    /// When something last happened in it.
+    /// When something last happened in it, as lists are ordered ([`crate::event::Event::active_at_ms`]).
     #[serde(with = "as_rfc3339")]
     pub active_at: u64,
     /// Position of its last event.

@@ -112,7 +112,7 @@ pub fn answer(command: &Command, decision: &Decision, stored_ms: u64, position: 
             answer.seq = Some(*seq);
         }
         Accepted::Read { seq, .. } => answer.seq = Some(*seq),
-        Accepted::Existing { .. } => answer.unchanged = true,
+        Accepted::Existing { .. } | Accepted::NameKept => answer.unchanged = true,
         Accepted::Unchanged { seq, .. } => {
             answer.seq = *seq;
             answer.unchanged = true;
@@ -249,6 +249,23 @@ impl EventFrame {
             _ => {}
         }
     }
+}
+
+/// What members of a conversation hear of an import into it, instead of its lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedFrame {
+    /// Always `conversation.imported`.
+    pub event: String,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Seq of the first line since the last event; absent where none was added.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first: Option<u64>,
+    /// Seq of the last line.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seq: Option<u64>,
+    /// Up to where in the log this tells of.
+    pub position: Position,
 }
 
 /// A signal as clients see it.

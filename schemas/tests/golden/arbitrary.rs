@@ -6,7 +6,7 @@ use natter_schemas::event::{placed, touched};
 use natter_schemas::evidence::{Answered, Complete, Evidence};
 use natter_schemas::id::{ConversationId, IdState, MessageId};
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
-use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection};
+use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection, Run};
 use natter_schemas::policy::PolicyHash;
 use proptest::collection::vec;
 use proptest::option;
@@ -64,12 +64,9 @@ fn origin() -> impl Strategy<Value = Origin> {
         Just(Origin::Client),
         Just(Origin::Resend),
         Just(Origin::Operator),
-        any::<([u8; 16], u64, u64, u64)>().prop_map(|(source, line, previous, at_ms)| Origin::Import(ImportLine {
-            source,
-            line,
-            previous,
-            at_ms
-        })),
+        any::<([u8; 16], u64, u64, u64, bool)>().prop_map(|(source, line, previous, at_ms, introduces)| {
+            Origin::Import(ImportLine { source, line, previous, at_ms, introduces })
+        }),
     ]
 }
 
@@ -106,13 +103,16 @@ fn evidence() -> impl Strategy<Value = Evidence> {
 }
 
 fn accepted() -> impl Strategy<Value = Accepted> {
-    let sent = (conversation(), any::<(u64, u64)>(), option::of(any::<String>()), vec(any::<String>(), 0..3)).prop_map(
-        |(conversation, (message, seq), replacement, lists)| Accepted::Sent {
+    let run = option::of(any::<(u64, u64, u64)>());
+    let text = (option::of(any::<String>()), vec(any::<String>(), 0..3));
+    let sent = (conversation(), any::<(u64, u64)>(), text, run).prop_map(
+        |(conversation, (message, seq), (replacement, lists), run)| Accepted::Sent {
             conversation,
             message: MessageId::from_raw(message),
             seq,
             replacement,
             lists,
+            run: run.map(|(number, from, before)| Run { number, from, before }),
         },
     );
     prop_oneof![
@@ -137,6 +137,7 @@ fn accepted() -> impl Strategy<Value = Accepted> {
         }),
         sent,
         Just(Accepted::UserUpdated),
+        Just(Accepted::NameKept),
         option::of(hash()).prop_map(|hash| Accepted::PolicySet { hash }),
         (option::of(conversation()), option::of(any::<u64>()))
             .prop_map(|(conversation, seq)| Accepted::Unchanged { conversation, seq }),

@@ -9,7 +9,7 @@ use natter_schemas::event::{placed, touched};
 use natter_schemas::evidence::{Answered, Complete, Evidence};
 use natter_schemas::id::{ConversationId, EPOCH_MS, IdState, MessageId};
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
-use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection};
+use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection, Run};
 use natter_schemas::policy::PolicyHash;
 use natter_schemas::slot::Slot;
 
@@ -162,13 +162,21 @@ fn name_of(body: &Body) -> &'static str {
 
 /// Every origin. A new variant fails to compile.
 fn origins() -> Vec<(&'static str, Origin)> {
-    let line = ImportLine { source: *b"0123456789abcdef", line: 70_000, previous: 69_999, at_ms: 1_100_000_000_000 };
-    let all = vec![Origin::Client, Origin::Resend, Origin::Import(line), Origin::Operator];
+    let line = |introduces| ImportLine {
+        source: *b"0123456789abcdef",
+        line: 70_000,
+        previous: 69_999,
+        at_ms: 1_100_000_000_000,
+        introduces,
+    };
+    let all =
+        vec![Origin::Client, Origin::Resend, Origin::Import(line(false)), Origin::Import(line(true)), Origin::Operator];
     all.into_iter()
         .map(|origin| {
             let name = match &origin {
                 Origin::Client => "from_client",
                 Origin::Resend => "from_resend",
+                Origin::Import(line) if line.introduces => "from_introduction",
                 Origin::Import(_) => "from_import",
                 Origin::Operator => "from_operator",
             };
@@ -224,8 +232,18 @@ fn accepted() -> Vec<Accepted> {
             seq: 13,
             replacement: Some("***".into()),
             lists: vec!["rude".into(), "spam".into()],
+            run: None,
+        },
+        Accepted::Sent {
+            conversation,
+            message: message(),
+            seq: 300,
+            replacement: None,
+            lists: vec![],
+            run: Some(Run { number: 3, from: 260, before: 70_000 }),
         },
         Accepted::UserUpdated,
+        Accepted::NameKept,
         Accepted::PolicySet { hash: Some(hash()) },
         Accepted::Unchanged { conversation: Some(conversation), seq: Some(12) },
         Accepted::Repeated(answered()),
@@ -243,8 +261,10 @@ fn name_of_accepted(accepted: &Accepted) -> &'static str {
         Accepted::Left { .. } => "left",
         Accepted::Renamed { .. } => "renamed",
         Accepted::Read { .. } => "read",
-        Accepted::Sent { .. } => "sent",
+        Accepted::Sent { run: None, .. } => "sent",
+        Accepted::Sent { run: Some(_), .. } => "sent_imported",
         Accepted::UserUpdated => "user_updated",
+        Accepted::NameKept => "name_kept",
         Accepted::PolicySet { .. } => "policy_set",
         Accepted::Unchanged { .. } => "unchanged",
         Accepted::Repeated(_) => "repeated",

@@ -1,5 +1,6 @@
 //! What the rooms promise, on sessions that only note what they get.
 
+mod imported;
 mod membership;
 mod signals;
 mod turns;
@@ -117,7 +118,8 @@ fn address() -> Address {
 fn sent(sequence: u64, sender: &str) -> Placed {
     let body = Body::Send { conversation: address(), text: MessageText::trusted("hi") };
     let message = MessageId::from_raw(sequence);
-    let accepted = Accepted::Sent { conversation: ROOM, message, seq: sequence, replacement: None, lists: vec![] };
+    let accepted =
+        Accepted::Sent { conversation: ROOM, message, seq: sequence, replacement: None, lists: vec![], run: None };
     placed(sequence, sender, body, accepted)
 }
 

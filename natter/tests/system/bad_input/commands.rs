@@ -282,6 +282,14 @@ fn not_allowed() -> Vec<Case> {
             Forbidden,
             "only a service's token may set",
         ),
+        case(
+            "an imported line of the year 2300",
+            message(
+                r#""text":"hi","import":{"source":"00000000000000000000000000000000","line":1,"previous":0,"at":"2300-01-01T00:00:00Z"}"#,
+            ),
+            InvalidField,
+            "`import.at` is after 2299-12-31T23:59:59.999Z",
+        ),
         session("the same `ref` with another text", again.concat(), Conflict, ""),
         session("500 commands at once", flood, RateLimited, ""),
     ]

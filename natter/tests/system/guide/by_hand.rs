@@ -177,7 +177,7 @@ fn behind(data: &Data) -> Vec<Value> {
             (behind, data.room_name(*room), members.len(), members.iter().map(|read| last - read).sum())
         })
         .collect();
-    rows.sort_by_key(|(behind, room, ..)| (Reverse(*behind), room.clone()));
+    rows.sort_by_key(|(behind, room, members, _)| (Reverse(*behind), Reverse(*members), room.clone()));
     let row = |(behind, room, members, unread)| json!({ "room": room, "members": members, "behind": behind, "unread": unread });
     rows.into_iter().take(10).map(row).collect()
 }

@@ -122,7 +122,7 @@ async fn a_users_conversations_are_listed_over_all_partitions() {
                 let last = room.messages.last().map(|message| (message.seq, message.text.clone()));
                 assert_eq!(seen.last_message.as_ref().map(|message| (message.seq, message.text.clone())), last);
                 assert_eq!((seen.version, seen.read_seq), (room.version, room.cursors[user]));
-                assert_eq!(seen.unread, room.messages.len() as u64 - room.cursors[user]);
+                assert_eq!(seen.unread, room.unread(user));
             }
         }
         let full = reads.conversations(asking(tenant, user), None, 200).await.unwrap();
@@ -212,7 +212,7 @@ async fn members_are_listed_by_user_with_their_names() {
         .partitions
         .iter()
         .flat_map(|part| part.generator.model.names.iter().map(|(who, name)| (who, name, part.generator.partition)))
-        .map(|((tenant, user), name, partition)| ((tenant.clone(), user.clone(), partition), name.clone()))
+        .map(|((tenant, user), (_, name), partition)| ((tenant.clone(), user.clone(), partition), name.clone()))
         .collect();
     for (id, room) in &world.partitions[1].generator.model.conversations {
         let Some(reader) = room.members.keys().next() else { continue };

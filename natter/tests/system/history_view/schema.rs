@@ -14,7 +14,7 @@ async fn migrations_run_twice_and_at_the_same_time() {
     assert_eq!((one, two, three), (Ok(()), Ok(()), Ok(())));
     migrate(&history).await.unwrap();
     let sql = format!("SELECT number FROM {} FINAL ORDER BY number", history.table("migrations"));
-    assert_eq!(history.client().query(&sql).fetch_all::<u32>().await.unwrap(), [1, 2, 3, 4, 5]);
+    assert_eq!(history.client().query(&sql).fetch_all::<u32>().await.unwrap(), [1, 2, 3, 4, 5, 6]);
 }
 
 #[tokio::test]

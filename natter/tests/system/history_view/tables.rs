@@ -130,7 +130,7 @@ impl Expected {
             });
         }
         let users = generator.model.names.iter();
-        self.users.extend(users.map(|((tenant, user), name)| User {
+        self.users.extend(users.map(|((tenant, user), (_, name))| User {
             tenant: tenant.to_string(),
             user: user.to_string(),
             name: name.to_string(),

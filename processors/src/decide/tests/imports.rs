@@ -1,5 +1,7 @@
 //! Imported lines.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn room(named: &str) -> Body {
@@ -42,7 +44,7 @@ fn lines_of_another_source_are_others() {
     let mut world = World::new();
     let id = world.given(&line(1, 0, "ada", room("tea"))).conversation().expect("made");
     accepted(world.when(&line(1, 0, "ada", send(id, "first"))));
-    let other = Origin::Import(ImportLine { source: [2; 16], line: 1, previous: 0, at_ms: 1000 });
+    let other = Origin::Import(ImportLine { source: [2; 16], line: 1, previous: 0, at_ms: 1000, introduces: false });
     accepted(world.when(&Command { origin: other, ..by("ada", send(id, "first of another")) }));
 }
 
@@ -67,4 +69,101 @@ fn a_users_lines_are_its_own() {
     assert_eq!(world.given(&line(3, 0, "ada", rename("Ada"))), Accepted::ImportedBefore { conversation: None });
     rejected(&world.when(&line(9, 5, "ada", rename("Ada L"))), ErrorCode::ImportGap);
     assert_eq!(world.given(&line(7, 0, "bob", rename("Bob"))), Accepted::UserUpdated);
+}
+
+/// `user.update` by the next line about a user; `at_ms` is its time.
+fn named(number: u64, to: &str, at_ms: u64, introduces: bool) -> Command {
+    let line = ImportLine { source: [1; 16], line: number, previous: number - 1, at_ms, introduces };
+    Command { origin: Origin::Import(line), ..by("ada", Body::UpdateUser { name: name(to) }) }
+}
+
+#[test]
+fn an_import_does_not_take_a_live_name() {
+    let mut world = World::new();
+    assert_eq!(world.given(&by("ada", Body::UpdateUser { name: name("Ada Live") })), Accepted::UserUpdated);
+    assert_eq!(world.given(&named(1, "ada", 1000, true)), Accepted::NameKept);
+    assert_eq!(world.given(&named(2, "Ada Once", 1000, false)), Accepted::NameKept);
+    // Its line is taken, so the next one follows it, and it is a duplicate when it comes again.
+    assert_eq!(world.given(&named(2, "Ada Once", 1000, false)), Accepted::ImportedBefore { conversation: None });
+    // No line is later than the log: neither this one counts for ever, nor does the user's next wish wait for 2099.
+    assert_eq!(world.given(&named(3, "Ada 2099", 4_070_908_800_000, false)), Accepted::UserUpdated);
+    assert_eq!(world.given(&by("ada", Body::UpdateUser { name: name("Ada Now") })), Accepted::UserUpdated);
+    assert_eq!(world.given(&named(4, "Ada Late", START_MS, false)), Accepted::NameKept);
+}
+
+#[test]
+fn every_name_replaces_an_introduction() {
+    let mut world = World::new();
+    assert_eq!(world.given(&named(1, "ada", 5000, true)), Accepted::UserUpdated);
+    assert_eq!(world.given(&named(2, "ada again", 6000, true)), Accepted::NameKept);
+    assert_eq!(world.given(&named(3, "Ada", 1000, false)), Accepted::UserUpdated);
+    // Of lines of one second the later counts.
+    assert_eq!(world.given(&named(4, "Ada L", 1000, false)), Accepted::UserUpdated);
+    assert_eq!(world.given(&named(5, "Ada Before", 999, false)), Accepted::NameKept);
+}
+
+proptest! {
+    /// However live and imported names come, the latest by time stays; of equal times, the one that came last.
+    #[test]
+    fn the_latest_name_stays(wishes in prop::collection::vec((0..3_u8, START_MS - 20..START_MS + 60), 1..40)) {
+        let mut world = World::new();
+        let (mut shown, mut names) = (None, Vec::new());
+        let mut lines = 0;
+        for (number, (kind, at_ms)) in wishes.into_iter().enumerate() {
+            let to = format!("name {number}");
+            let now_ms = world.stored_ms + 1;
+            let command = if kind == 0 {
+                by("ada", Body::UpdateUser { name: name(&to) })
+            } else {
+                lines += 1;
+                named(lines, &to, at_ms, kind == 1)
+            };
+            match kind {
+                0 => names.push((now_ms, to.clone())),
+                1 if names.is_empty() => names.push((0, to.clone())),
+                1 => {}
+                _ => names.push((at_ms.min(now_ms), to.clone())),
+            }
+            match world.given(&command) {
+                Accepted::UserUpdated => shown = Some(to),
+                Accepted::NameKept => {}
+                other => panic!("{other:?}"),
+            }
+            let latest = names.iter().max_by_key(|(at_ms, _)| *at_ms).map(|(_, to)| to.clone());
+            prop_assert_eq!(&shown, &latest);
+        }
+    }
+
+    /// The runs that outcomes tell are the imported lines, and these move nobody's cursor.
+    #[test]
+    fn runs_are_the_imported_lines(messages in prop::collection::vec(any::<bool>(), 1..60)) {
+        let mut world = World::new();
+        let id = world.given(&line(1, 0, "ada", room("tea"))).conversation().expect("made");
+        accepted(world.when(&by("bob", join(id))));
+        let (mut lines, mut cursor, mut before) = (0, 0, false);
+        for (index, imported) in messages.iter().enumerate() {
+            let seq = index as u64 + 1;
+            let command = if *imported {
+                lines += 1;
+                line(lines, lines - 1, "bob", send(id, "old"))
+            } else {
+                cursor = seq;
+                by("bob", send(id, "new"))
+            };
+            let Accepted::Sent { seq: found, run, .. } = world.given(&command) else { panic!("sent") };
+            prop_assert_eq!((found, run.is_some()), (seq, *imported));
+            if let Some(run) = run {
+                let from = usize::try_from(run.from).expect("small");
+                prop_assert!(messages[from - 1..=index].iter().all(|imported| *imported));
+                prop_assert!(from == 1 || !messages[from - 2], "it begins behind a live message");
+                let earlier = messages[..from - 1].iter().filter(|imported| **imported).count();
+                let runs = messages[..=index].chunk_by(|a, b| a == b).filter(|run| run[0]).count();
+                prop_assert_eq!((run.before, run.number), (earlier as u64, runs as u64));
+            }
+            before |= *imported;
+            let facts = &world.facts;
+            prop_assert_eq!(crate::decide::Facts::cursor(facts, id, &user("bob")), cursor);
+            prop_assert_eq!(crate::decide::Facts::run(facts, id).is_some(), before);
+        }
+    }
 }
