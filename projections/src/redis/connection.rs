@@ -184,10 +184,13 @@ impl Script {
 
 /// What a script reports as its own failure although it passes: no memory or no disk left, a replica for the moment.
 const PASSING: [&str; 3] = ["OOM ", "MISCONF ", "READONLY "];
+/// What a server says instead of looking at a password, which the client takes for a refusal of it. All of these pass.
+const NOT_NOW: [&str; 4] = ["max number of clients", "LOADING", "BUSY", "MASTERDOWN"];
 
 /// Says what to do about an error: nearly everything may pass, a script's own failure does not.
 fn error_of(doing: &str, error: &RedisError) -> ViewError {
     match error.kind() {
+        ErrorKind::AuthenticationFailed if is_not_now(&error.to_string()) => ViewError::transient(doing, error),
         ErrorKind::AuthenticationFailed
         | ErrorKind::InvalidClientConfig
         | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot) => {
@@ -203,6 +206,10 @@ fn error_of(doing: &str, error: &RedisError) -> ViewError {
         }
         _ => ViewError::transient(doing, error),
     }
+}
+
+fn is_not_now(text: &str) -> bool {
+    NOT_NOW.iter().any(|passing| text.contains(passing))
 }
 
 /// A script's arguments, one after the other in one buffer.
@@ -305,6 +312,18 @@ mod tests {
 
     fn info(text: &str) -> Info {
         Info::of(&Value::BulkString(text.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn a_server_that_is_full_is_no_refusal_of_the_user() {
+        let refused = |text: &str| {
+            let kind = ErrorKind::AuthenticationFailed;
+            error_of("connecting", &RedisError::from((kind, "password authentication failed", text.to_owned())))
+        };
+        for text in ["ERR max number of clients reached", "LOADING Redis is loading the dataset in memory"] {
+            assert!(refused(text).is_transient(), "{text}");
+        }
+        assert!(matches!(refused("WRONGPASS invalid username-password pair"), ViewError::Mismatch(_)));
     }
 
     #[test]
