@@ -216,7 +216,7 @@ pub fn count_rejected(code: ErrorCode, count: usize) {
 
 fn refused(overloaded: Overloaded) -> ErrorBody {
     let code = match overloaded.reason {
-        Full::Queue | Full::Log => ErrorCode::Overloaded,
+        Full::Queue | Full::Log | Full::Behind => ErrorCode::Overloaded,
         Full::Stopping => ErrorCode::Unavailable,
     };
     ErrorBody::new(code, overloaded.reason.to_string()).retry_after(overloaded.retry_after_ms)

@@ -52,7 +52,8 @@ pub async fn until_there<T, E: Display, F: Future<Output = Result<T, E>>>(
     let mut backoff = Backoff::new(AWAY_FIRST, AWAY_MAX);
     loop {
         match reach().await {
-            Err(error) if passes(&error) => tracing::warn!(%error, "waiting for {what}"),
+            // With its causes, where it is an error that says them so.
+            Err(error) if passes(&error) => tracing::warn!(error = format!("{error:#}"), "waiting for {what}"),
             reached => return reached,
         }
         backoff.wait().await;

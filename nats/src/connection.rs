@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use crate::archive::Archive;
 use crate::error::LogError;
-use crate::space::FreeSpace;
 use crate::streams::{self, LogId, StreamBytes};
 use crate::telemetry;
 
@@ -69,8 +68,8 @@ impl fmt::Debug for LogConfig {
 pub struct Log {
     link: Link,
     partitions: u16,
+    replicas: usize,
     id: LogId,
-    space: Arc<FreeSpace>,
     archive: Option<Arc<dyn Archive>>,
 }
 
@@ -93,14 +92,14 @@ impl Log {
     /// As [`Log::connect`].
     pub async fn create(config: &LogConfig) -> Result<Self, LogError> {
         config.check()?;
+        config.bytes.check()?;
         let link = Link::connect(config).await?;
         let id = streams::make(&link, config).await?;
         Ok(Self::new(link, config, id))
     }
 
     fn new(link: Link, config: &LogConfig, id: LogId) -> Self {
-        let space = Arc::new(FreeSpace::new(config.partitions));
-        Self { link, partitions: config.partitions, id, space, archive: None }
+        Self { link, partitions: config.partitions, replicas: config.replicas, id, archive: None }
     }
 
     /// The same log, read through `archive` where its streams were trimmed.
@@ -112,6 +111,11 @@ impl Log {
     /// Partitions of the log.
     pub const fn partitions(&self) -> u16 {
         self.partitions
+    }
+
+    /// Copies of each stream.
+    pub const fn replicas(&self) -> usize {
+        self.replicas
     }
 
     /// The log's id: a watermark of another log is not a watermark.
@@ -145,10 +149,6 @@ impl Log {
 
     pub(crate) fn archive(&self) -> Option<&dyn Archive> {
         self.archive.as_deref()
-    }
-
-    pub(crate) fn space(&self) -> &FreeSpace {
-        &self.space
     }
 }
 
@@ -228,9 +228,12 @@ pub(crate) fn inbox_prefix(user: &str) -> String {
     format!("_INBOX_{user}")
 }
 
-fn servers(url: &str) -> Result<Vec<ServerAddr>, LogError> {
+/// The servers of a URL, several separated by commas, each with its user and password.
+///
+/// # Errors
+/// [`LogError::Mismatch`]: one of them cannot be read. The URL is not repeated: it holds a password.
+pub fn servers(url: &str) -> Result<Vec<ServerAddr>, LogError> {
     let parsed: Result<Vec<ServerAddr>, _> = url.split(',').map(|one| one.trim().parse()).collect();
-    // The URL itself is left out: it holds a password.
     parsed.map_err(|error| LogError::Mismatch(format!("the url of nats cannot be read: {error}")))
 }
 

@@ -37,6 +37,11 @@ impl Bounds {
         (self.last + 1).saturating_sub(self.first)
     }
 
+    /// Bytes that are left.
+    pub const fn free_bytes(&self) -> u64 {
+        self.bytes_max.saturating_sub(self.bytes)
+    }
+
     /// 0 (full) to 1 (empty).
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     pub fn free_share(&self) -> f64 {
@@ -79,7 +84,10 @@ impl Log {
 
     /// [`Log::bounds`] of a stream that is known to hold `last`. A leader that was just elected may not have caught up with
     /// what its predecessor acknowledged, so a lower end is believed only when it stays for a while.
-    pub(crate) async fn bounds_from(&self, stream: &str, last: u64) -> Result<Bounds, LogError> {
+    ///
+    /// # Errors
+    /// As [`Log::bounds`].
+    pub async fn bounds_from(&self, stream: &str, last: u64) -> Result<Bounds, LogError> {
         let mut patience = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         for _ in 0..LOWER_ENDS_MAX {
             let bounds = self.bounds(stream).await?;

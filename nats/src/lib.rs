@@ -29,7 +29,7 @@ mod tick;
 mod trim;
 
 pub use self::archive::Archive;
-pub use self::connection::{Log, LogConfig};
+pub use self::connection::{Log, LogConfig, servers};
 pub use self::direct::Bounds;
 pub use self::error::LogError;
 pub use self::inspect::StreamLook;
@@ -40,7 +40,7 @@ pub use self::policies::Policies;
 pub use self::publisher::{Answer, Claimed, Full, Overloaded, PUBLISHER_QUEUE_BYTES_MAX, Publisher, Waiter};
 pub use self::reader::{MESSAGES_MAX, PacedReader, Reader, ReaderOptions};
 pub use self::signals::{SignalFeed, SignalSender};
-pub use self::space::FREE_SHARE_MIN;
+pub use self::space::{FREE_SHARE_MIN, OUTCOME_GROWTH_MAX, Room, UNDECIDED_SHARE_MAX};
 pub use self::stored::Stored;
 pub use self::streams::{LogId, StreamBytes};
-pub use self::trim::COMMANDS_KEPT;
+pub use self::trim::{COMMANDS_HELD, COMMANDS_KEPT};

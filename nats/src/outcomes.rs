@@ -30,7 +30,8 @@ pub struct OutcomeWrite {
     pub payload: Bytes,
 }
 
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// As with commands: a leader that died never answers.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// After so many tries the caller hears of it; it may simply write the same again.
 const TRIES_MAX: u32 = 8;
 

@@ -18,6 +18,7 @@ use natter_schemas::subjects::{
 
 use crate::connection::{Link, LogConfig};
 use crate::error::LogError;
+use crate::space::OUTCOME_GROWTH_MAX;
 
 /// The log's id: 32 hex digits, made with the streams.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,21 +66,35 @@ pub struct StreamBytes {
 
 impl StreamBytes {
     /// For `partitions` on a disk where the streams may take `bytes` in all: a quarter is kept in reserve, and of the
-    /// rest four fifths are for outcomes.
+    /// rest a sixteenth is for commands.
     pub const fn within(bytes: u64, partitions: u16) -> Self {
-        let each = bytes / 4 * 3 / (partitions as u64) / 5;
-        Self { commands: each, outcomes: each * 4 }
+        let each = bytes / 4 * 3 / (partitions as u64) / 16;
+        Self { commands: each, outcomes: each * OUTCOMES_TO_COMMANDS }
+    }
+
+    /// As configured; the one of the two that is not goes by the other.
+    pub fn given(commands: Option<u64>, outcomes: Option<u64>) -> Self {
+        match (commands, outcomes) {
+            (None, None) => Self::default(),
+            (Some(commands), None) => Self { commands, outcomes: commands.saturating_mul(OUTCOMES_TO_COMMANDS) },
+            (None, Some(outcomes)) => Self { commands: outcomes / OUTCOMES_TO_COMMANDS, outcomes },
+            (Some(commands), Some(outcomes)) => Self { commands, outcomes },
+        }
     }
 }
 
 impl Default for StreamBytes {
     fn default() -> Self {
-        Self { commands: 1 << 30, outcomes: 4 << 30 }
+        Self { commands: 256 << 20, outcomes: OUTCOMES_TO_COMMANDS * (256 << 20) }
     }
 }
 
+/// Outcomes are kept for a week or for ever, commands for minutes; and `EVT_p` keeps free what the outcomes of a whole `CMD_p` take.
+const OUTCOMES_TO_COMMANDS: u64 = 15;
+const _: () = assert!(OUTCOMES_TO_COMMANDS >= 2 * OUTCOME_GROWTH_MAX, "half of EVT is of use");
+
 /// A retried publish is recognised this long; nobody retries longer ([`natter_schemas::limits::PUBLISH_RETRY_MS_MAX`]).
-const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
+pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 const MESSAGE_BYTES_MAX: i32 = 8 * 1024 * 1024;
 /// A bucket never holds more than small values; without a limit one could fill the disk.
 const BUCKET_BYTES_MAX: u64 = 256 << 20;
@@ -115,7 +130,7 @@ pub(crate) async fn make(link: &Link, config: &LogConfig) -> Result<LogId, LogEr
             None => create(link, &stream).await?,
         };
         let of = verify(&found.config, config, id.as_ref())?;
-        if found.config.max_bytes != stream.max_bytes {
+        if found.config.max_bytes != stream.max_bytes && may_resize(link, config, &found, stream.max_bytes).await? {
             resize(link, &found.config, stream.max_bytes).await?;
         }
         id.get_or_insert(of);
@@ -231,6 +246,36 @@ async fn resize(link: &Link, found: &Config, max_bytes: i64) -> Result<(), LogEr
     let wanted = Config { max_bytes, ..found.clone() };
     let done = link.api::<Info>(format!("STREAM.UPDATE.{name}"), &wanted).await;
     done.map(drop).map_err(|error| error.into_transient(format_args!("cannot change the size of stream {name}")))
+}
+
+/// Whether a stream can have another size and `EVT_p` still has room for the outcomes of a whole `CMD_p`.
+async fn may_resize(link: &Link, config: &LogConfig, found: &Info, max_bytes: i64) -> Result<bool, LogError> {
+    let (name, grows) = (&found.config.name, max_bytes > found.config.max_bytes);
+    let bytes = |wanted: i64| u64::try_from(wanted).unwrap_or(0);
+    let (commands, outcomes) = match name.split_once('_') {
+        Some(("CMD", partition)) if grows => {
+            let Some(outcomes) = info(link, &format!("EVT_{partition}")).await? else { return Ok(true) };
+            (bytes(max_bytes), bytes(outcomes.config.max_bytes).saturating_sub(outcomes.state.bytes))
+        }
+        Some(("EVT", partition)) if !grows => {
+            let commands = info(link, &format!("CMD_{partition}")).await?.map_or(0, |found| found.state.bytes);
+            (commands.max(config.bytes.commands), bytes(max_bytes).saturating_sub(found.state.bytes))
+        }
+        _ => return Ok(true),
+    };
+    let fits = commands.saturating_mul(OUTCOME_GROWTH_MAX) <= outcomes;
+    if !fits {
+        let (from, to) = (found.config.max_bytes, max_bytes);
+        tracing::warn!(
+            stream = name,
+            from,
+            to,
+            free = outcomes,
+            commands,
+            "a stream keeps its size: EVT would have no room for the outcomes of a full CMD"
+        );
+    }
+    Ok(fits)
 }
 
 /// Whether this stream belongs to the log that is expected; gives its log id.

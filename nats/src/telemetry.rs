@@ -36,8 +36,10 @@ pub const LEASES_LOST: &str = "natter_lease_lost_total";
 pub const LEASES_BURIED: &str = "natter_lease_buried_total";
 /// Signals dropped because the sender's queue was full.
 pub const SIGNALS_DROPPED: &str = "natter_signal_dropped_total";
-/// Smallest free share of a partition's streams.
+/// Free share of a partition's streams, by `stream` (`commands`, `outcomes`).
 pub const FREE_SHARE: &str = "natter_log_free_share_ratio";
+/// Share of the room for commands that is taken by undecided ones.
+pub const UNDECIDED_SHARE: &str = "natter_log_undecided_share_ratio";
 
 /// Tells the metrics recorder what the names mean. Call it once, after the recorder is installed.
 pub fn describe() {
@@ -58,5 +60,6 @@ pub fn describe() {
     describe_counter!(LEASES_LOST, "leases lost without being released");
     describe_counter!(LEASES_BURIED, "leases and presences of the dead that the broker had forgotten to end");
     describe_counter!(SIGNALS_DROPPED, "signals dropped because the queue was full");
-    describe_gauge!(FREE_SHARE, "smallest free share of a partition's streams, 0 to 1");
+    describe_gauge!(FREE_SHARE, "free share of a partition's streams, 0 to 1");
+    describe_gauge!(UNDECIDED_SHARE, "share of the room for commands that undecided ones take, 0 to 1");
 }

@@ -26,11 +26,7 @@ fn given<'c>(value: Option<&'c str>, key: &str) -> anyhow::Result<&'c str> {
 pub fn log_config(config: &Config, role: &str) -> anyhow::Result<LogConfig> {
     let section = &config.log;
     let url = given(section.url.as_ref().map(Secret::expose), "log.url")?;
-    let default = StreamBytes::default();
-    let bytes = StreamBytes {
-        commands: section.command_bytes_max.unwrap_or(default.commands),
-        outcomes: section.outcome_bytes_max.unwrap_or(default.outcomes),
-    };
+    let bytes = StreamBytes::given(section.command_bytes_max, section.outcome_bytes_max);
     let name = format!("natter {role}");
     Ok(LogConfig { url: url.to_owned(), name, partitions: section.partitions, replicas: section.replicas, bytes })
 }

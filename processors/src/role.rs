@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use natter_nats::backoff::Backoff;
-use natter_nats::{COMMANDS_KEPT, Lease, LeaseOptions, Leases, Log, LogError, role};
+use natter_nats::{COMMANDS_HELD, COMMANDS_KEPT, Lease, LeaseOptions, Leases, Log, LogError, role};
 use natter_schemas::codec::OutcomeBatch;
 use natter_schemas::subjects::outcome_stream;
 use tokio::sync::watch;
@@ -17,8 +17,10 @@ use crate::error::Halt;
 use crate::shell::{Backends, Shell};
 use crate::{telemetry, worker};
 
-/// How often old commands are dropped.
-const TRIM_INTERVAL: Duration = Duration::from_mins(10);
+/// How often room is made for commands, where it is short.
+const ROOM_INTERVAL: Duration = Duration::from_secs(10);
+/// Old commands are dropped every so many of these.
+const TRIM_EVERY: u32 = 60;
 /// A stopped partition is looked at again after so long: somebody may have mended what was wrong.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
 /// A worker that went on for so long was well: the next begins without delay.
@@ -121,22 +123,24 @@ fn is_stopped(halt: &Halt) -> bool {
     matches!(halt, Halt::Behind { .. } | Halt::Corrupt(_))
 }
 
-/// Drops old commands now and then (invariant 1: CMD is only a queue).
+/// Drops decided commands: those that are old, and others where room is short (invariant 1: CMD is only a queue).
 async fn trim(log: &Log, partition: u16) -> std::convert::Infallible {
-    let mut ticks = interval(TRIM_INTERVAL);
+    let mut ticks = interval(ROOM_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for tick in (0..TRIM_EVERY).cycle() {
         ticks.tick().await;
-        match trim_once(log, partition).await {
+        match trim_once(log, partition, tick == 0).await {
             Ok(0) => {}
-            Ok(batches) => tracing::info!(partition, batches, "old commands dropped"),
-            Err(error) => tracing::warn!(partition, %error, "old commands could not be dropped"),
+            Ok(batches) => tracing::info!(partition, batches, "decided commands dropped"),
+            Err(error) => tracing::warn!(partition, %error, "decided commands could not be dropped"),
         }
     }
+    std::future::pending().await
 }
 
-async fn trim_once(log: &Log, partition: u16) -> Result<u64, LogError> {
+async fn trim_once(log: &Log, partition: u16, old_too: bool) -> Result<u64, LogError> {
     let Some(last) = log.last_from_leader(&outcome_stream(partition)).await? else { return Ok(0) };
     let answered = OutcomeBatch::decode(&last.payload)?.header.command_sequence();
-    log.trim_commands(partition, answered, COMMANDS_KEPT).await
+    let old = if old_too { log.trim_commands(partition, answered, COMMANDS_KEPT).await? } else { 0 };
+    Ok(old + log.make_room(partition, answered, COMMANDS_HELD).await?)
 }

@@ -125,7 +125,7 @@ impl<P: Projector> Runner<P> {
                 "the {view} view of partition {partition} stands at {standing}, but this is log {id}: {mend}"
             )));
         }
-        let bounds = log.bounds(stream).await?;
+        let bounds = log.bounds_from(stream, standing.sequence).await?;
         if standing.sequence > bounds.last {
             let last = bounds.last;
             return Err(ViewError::Mismatch(format!(

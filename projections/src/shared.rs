@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ViewError;
 
+/// A stopped partition is free for the next try after so long, here or elsewhere: what was wrong may have passed, or is mended.
+const STOPPED_PAUSE: Duration = Duration::from_secs(30);
+
 /// Partitions that have stopped, each with the reason.
 pub type Stopped = watch::Sender<BTreeMap<u16, String>>;
 
@@ -35,7 +38,7 @@ pub(crate) trait Shared: Send + Sync + 'static {
 }
 
 /// Works on this process's share of the partitions until `shutdown`. A partition that cannot go on stops with an error in the
-/// log and in what is told of those that stopped; the others go on.
+/// log and in what is told of those that stopped, and is tried again after a while; the others go on.
 pub(crate) async fn run<W: Shared>(worker: W, shutdown: CancellationToken) {
     let Some((leases, mut acquired)) = shutdown.run_until_cancelled(leases(&worker)).await else { return };
     let worker = Arc::new(worker);
@@ -75,8 +78,8 @@ async fn run_leased<W: Shared>(worker: &W, lease: Lease, shutdown: &Cancellation
     let working = async {
         let Err(error) = worker.work(partition, &until).await else { return };
         worker.stopped().send_modify(|stopped| drop(stopped.insert(partition, error.to_string())));
-        // Kept, so that nobody takes it up to stop at the same place, over and over.
-        until.cancelled().await;
+        // Kept for a while, so that nobody takes it up to stop at the same place, over and over.
+        until.run_until_cancelled(tokio::time::sleep(STOPPED_PAUSE)).await;
         worker.stopped().send_modify(|stopped| drop(stopped.remove(&partition)));
     };
     tokio::pin!(working);

@@ -47,6 +47,8 @@ pub fn lease_key(role: &str, partition: u16) -> String {
 
 /// Header: how many records a batch holds.
 pub const RECORDS_HEADER: &str = "Natter-Records";
+/// Header: nothing, at some length. It makes a batch of short commands take the room that their outcomes are reckoned by.
+pub const FILLING_HEADER: &str = "Natter-Filling";
 /// Header: the revision of the lease under which an outcome batch was written.
 pub const LEASE_HEADER: &str = "Natter-Lease";
 

@@ -45,12 +45,30 @@ pub struct LeaseOptions {
     pub renew: Duration,
     /// How often others look for a free one.
     pub look: Duration,
+    /// A key that stands still so long, while the bucket takes writes, is ended by those who look.
+    pub dead: Duration,
+}
+
+/// A cluster elects the bucket's next leader within 9 s at most, and until then nobody can renew: a lease outlives that.
+const TTL_IN_CLUSTER: Duration = Duration::from_secs(15);
+
+impl LeaseOptions {
+    /// The same for a log whose streams have so many replicas. Only the broker waits longer: those who look do not, and they see
+    /// nothing while nobody can write.
+    fn for_replicas(self, replicas: usize) -> Self {
+        if replicas > 1 { Self { ttl: self.ttl.max(TTL_IN_CLUSTER), ..self } } else { self }
+    }
 }
 
 impl Default for LeaseOptions {
     fn default() -> Self {
         // A killed holder's partitions move within 5 s: 3 s, a second's granularity of the broker, and a look.
-        Self { ttl: Duration::from_secs(3), renew: Duration::from_secs(1), look: Duration::from_millis(500) }
+        Self {
+            ttl: Duration::from_secs(3),
+            renew: Duration::from_secs(1),
+            look: Duration::from_millis(500),
+            dead: Duration::from_secs(4),
+        }
     }
 }
 
@@ -111,6 +129,7 @@ impl Lease {
         holder: &str,
         options: LeaseOptions,
     ) -> Result<Option<Self>, LogError> {
+        let options = options.for_replicas(log.replicas());
         let bucket = Bucket::new(log, LEASES_BUCKET);
         let key = lease_key(role, partition);
         let expected = match bucket.entry(&key).await? {

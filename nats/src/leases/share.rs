@@ -36,6 +36,7 @@ impl Leases {
         name: &str,
         options: LeaseOptions,
     ) -> Result<(Self, mpsc::Receiver<Lease>), LogError> {
+        let options = options.for_replicas(log.replicas());
         let random =
             getrandom::u64().map_err(|error| LogError::transient("no random bytes for a holder's name", error))?;
         let holder = format!("{}-{random:016x}", key_token(name));
@@ -52,7 +53,7 @@ impl Leases {
             first: u16::try_from(random % u64::from(log.partitions())).unwrap_or(0),
             holder,
             options,
-            watched: Watched::new(options.ttl + options.renew, 4 * options.look),
+            watched: Watched::new(options.dead, 4 * options.look),
             held: Vec::new(),
             acquired,
         };

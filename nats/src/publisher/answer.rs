@@ -49,6 +49,9 @@ pub enum Full {
     /// The partition's streams have less than a tenth of their room left.
     #[error("the log is nearly full")]
     Log,
+    /// Too many bytes of the partition's commands are undecided: its processor is away or behind.
+    #[error("too many stored commands are undecided")]
+    Behind,
     /// The process is draining.
     #[error("the gateway is stopping")]
     Stopping,
@@ -58,7 +61,7 @@ impl Full {
     pub(super) const fn overloaded(self) -> Overloaded {
         let retry_after_ms = match self {
             Self::Queue => 500,
-            Self::Log => 10_000,
+            Self::Log | Self::Behind => 10_000,
             Self::Stopping => 1_000,
         };
         Overloaded { retry_after_ms, reason: self }

@@ -79,8 +79,8 @@ impl<W: Waiter> Publisher<W> {
         let slot = self.shared.slot(partition);
         let taken = if self.shared.stopping.load(Ordering::Relaxed) {
             Err(Full::Stopping)
-        } else if slot.log_full.load(Ordering::Relaxed) {
-            Err(Full::Log)
+        } else if let Some(full) = slot.refusal() {
+            Err(full)
         } else {
             let now = Instant::now();
             slot.with(|lane| lane.push(encoded, waiter, now)).map_err(|()| Full::Queue)
@@ -103,6 +103,7 @@ impl<W: Waiter> Publisher<W> {
     /// [`Publisher::outcomes_seen`]. Every batch of `live.<partition>` goes through one of the two.
     pub fn claim(&self, partition: u16, header: &OutcomeHeader) -> Vec<Claimed<W>> {
         let slot = self.shared.slot(partition);
+        slot.set_decided(header.command_sequence());
         let (claimed, highest) = slot.with(|lane| lane.claim(header));
         if let Some(highest) = highest {
             slot.set_seen(highest);

@@ -8,22 +8,25 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use bytes::Bytes;
+use natter_schemas::codec::OutcomeBatch;
 use natter_schemas::limits::PUBLISH_RETRY_MS_MAX;
-use natter_schemas::subjects::{RECORDS_HEADER, command_subject};
+use natter_schemas::subjects::{FILLING_HEADER, RECORDS_HEADER, command_subject, outcome_stream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::answer::{Answer, Waiter};
+use super::answer::{Answer, Full, Waiter};
 use super::lane::{Lane, Outgoing};
 use super::slot::Slot;
 use crate::backoff::Backoff;
 use crate::connection::Log;
-use crate::space::FREE_SHARE_MIN;
+use crate::error::LogError;
+use crate::space::{Room, filling};
 
 const RETRY_MAX: Duration = Duration::from_millis(PUBLISH_RETRY_MS_MAX);
 /// A partition waits at most so long for its turn: one that gets no acknowledgement must not hold up the others.
 const TURN_WAIT_MAX: Duration = Duration::from_millis(10);
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// A stream whose leader died answers nobody, and its next one nobody who asked before: so ask again soon.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often those who waited too long are looked for; a publisher without a connection looks for one as often.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -67,6 +70,9 @@ impl<W: Waiter> Shared<W> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, batch.message_id.as_str());
         headers.insert(RECORDS_HEADER, batch.records.to_string());
+        if let Some(filling) = filling(batch.records, batch.bytes.len()) {
+            headers.insert(FILLING_HEADER, filling);
+        }
         let payload = Bytes::from(batch.bytes);
         let mut connects = self.log.connects();
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
@@ -129,7 +135,7 @@ impl<W: Waiter> Shared<W> {
         }
     }
 
-    /// Refuses commands while a partition's streams are nearly full (invariant 7).
+    /// Refuses commands while a partition's streams are nearly full or too much is undecided (invariant 7).
     pub(super) async fn watch_space(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(2 * TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -137,14 +143,28 @@ impl<W: Waiter> Shared<W> {
             ticks.tick().await;
             for partition in 0..self.log.partitions() {
                 // Without an answer the last one counts.
-                if let Ok(free) = self.log.free_share(partition).await {
-                    let full = free < FREE_SHARE_MIN;
-                    if self.slot(partition).set_log_full(full) {
-                        tracing::warn!(partition, free, full, "room in the partition's streams");
+                if let Ok(room) = self.room(partition).await {
+                    let refusal = room.refuses();
+                    if self.slot(partition).set_refusal(refusal) {
+                        let (undecided, commands, outcomes) = (room.undecided, room.commands, room.outcomes);
+                        tracing::warn!(partition, ?refusal, undecided, ?commands, ?outcomes, "room in the log");
                     }
                 }
             }
         }
+    }
+
+    async fn room(&self, partition: u16) -> Result<Room, LogError> {
+        let slot = self.slot(partition);
+        let room = self.log.room(partition, slot.decided()).await?;
+        if slot.decided() > 0 && room.refuses() != Some(Full::Behind) {
+            return Ok(room);
+        }
+        // Nothing was live yet, or what was live is behind itself.
+        if let Some(last) = self.log.last_from_leader(&outcome_stream(partition)).await? {
+            slot.set_decided(OutcomeBatch::decode(&last.payload)?.header.command_sequence());
+        }
+        self.log.room(partition, slot.decided()).await
     }
 
     fn answer_all(&self, slot: &Slot<W>, waiters: Vec<W>, answer: &Answer) {

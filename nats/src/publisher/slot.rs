@@ -1,11 +1,12 @@
 //! One partition's place in the publisher: its lane behind a lock, and what others wait for.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::{Notify, watch};
 
+use super::answer::Full;
 use super::lane::Lane;
 use crate::error::LogError;
 use crate::telemetry;
@@ -14,7 +15,9 @@ use crate::telemetry;
 pub(super) struct Slot<W> {
     lane: Mutex<Lane<W>>,
     pub(super) unanswered: AtomicUsize,
-    pub(super) log_full: AtomicBool,
+    refusal: Mutex<Option<Full>>,
+    /// The batch of `CMD_p` up to which outcomes were seen; 0: none was.
+    decided: AtomicU64,
     /// Something gathers.
     pub(super) wake: Notify,
     /// The highest number of our batches whose outcomes were seen.
@@ -56,16 +59,32 @@ impl<W> Slot<W> {
         Ok(Self {
             lane: Mutex::new(Lane::new(publisher)),
             unanswered: AtomicUsize::new(0),
-            log_full: AtomicBool::new(false),
+            refusal: Mutex::new(None),
+            decided: AtomicU64::new(0),
             wake: Notify::new(),
             seen: watch::Sender::new(0),
             meters,
         })
     }
 
-    /// Whether what was queued is to be refused because the log is nearly full, from now on; says whether that is new.
-    pub(super) fn set_log_full(&self, full: bool) -> bool {
-        self.log_full.swap(full, Ordering::Relaxed) != full
+    /// Why commands are to be refused from now on, if they are; says whether that is new.
+    pub(super) fn set_refusal(&self, refusal: Option<Full>) -> bool {
+        std::mem::replace(&mut *self.refusal.lock().unwrap_or_else(PoisonError::into_inner), refusal) != refusal
+    }
+
+    /// Why commands are refused, if they are.
+    pub(super) fn refusal(&self) -> Option<Full> {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All batches of `CMD_p` up to this one are decided.
+    pub(super) fn set_decided(&self, sequence: u64) {
+        self.decided.fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    /// The last batch of `CMD_p` that is known to be decided; 0: none is.
+    pub(super) fn decided(&self) -> u64 {
+        self.decided.load(Ordering::Relaxed)
     }
 
     /// The outcomes of batch `number` were seen, and so of all before it.

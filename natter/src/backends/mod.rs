@@ -39,7 +39,7 @@ use tokio::time::Instant;
 pub use self::analysts::{Analysts, Foreign, foreign as foreign_analyst};
 pub use self::endpoints::{ClickHouse, Endpoints, Given, S3};
 pub use self::folder::{Folder, write_private};
-pub use self::nats::connect_options as nats_connect_options;
+pub use self::nats::{connect as nats_connect, connect_options as nats_connect_options};
 pub use self::notice::{Notice, Notify};
 pub use self::ports::free_port;
 pub use self::shim::{BackendExec, backend_exec};

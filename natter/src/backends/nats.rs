@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectOptions};
 use natter_nats::server::{Fsync, Password, ServerRole, ServerSettings, server_config};
 
 use super::credentials::Credentials;
@@ -60,17 +60,25 @@ fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
 /// # Errors
 /// When it is not a NATS URL.
 pub fn connect_options(url: &str) -> anyhow::Result<ConnectOptions> {
-    let address: ServerAddr = url.parse().context("not a nats url")?;
-    Ok(match (address.username(), address.password()) {
-        (Some(user), Some(password)) => ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned()),
-        _ => ConnectOptions::new(),
-    })
+    let servers = natter_nats::servers(url)?;
+    let named = servers.iter().find_map(|server| server.username().zip(server.password()));
+    Ok(named.map_or_else(ConnectOptions::new, |(user, password)| {
+        ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+    }))
+}
+
+/// Connects to one of the servers of this URL.
+///
+/// # Errors
+/// It is not a NATS URL, or none of them answers or takes the user.
+pub async fn connect(url: &str, options: ConnectOptions) -> anyhow::Result<Client> {
+    options.connect(natter_nats::servers(url)?).await.context("nats does not answer")
 }
 
 /// Whether the server answers with JetStream enabled for this user.
 pub async fn check(url: &str) -> anyhow::Result<()> {
     let options = connect_options(url)?.connection_timeout(Duration::from_secs(1));
-    let client = options.connect(url).await.context("nats does not answer")?;
+    let client = connect(url, options).await?;
     async_nats::jetstream::new(client).query_account().await.context("jetstream does not answer")?;
     Ok(())
 }
@@ -78,6 +86,12 @@ pub async fn check(url: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_may_name_several_servers() {
+        assert!(connect_options("nats://u:p@127.0.0.1:4222,nats://u:p@127.0.0.2:4222").is_ok());
+        assert!(connect_options("nats://u:p@127.0.0.1:4222,nats://u:p@127.0.0.2:x").is_err());
+    }
 
     #[test]
     fn the_config_syncs_always_and_listens_on_loopback_only() {

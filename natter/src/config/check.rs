@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 
 use natter_gateway::auth::Origin;
+use natter_nats::{StreamBytes, servers};
 use natter_schemas::limits::PARTITIONS_MAX;
 use natter_schemas::names::Tenant;
 
 use super::{Config, ConfigError};
 
-/// The least room for a stream: some hundred batches of the largest size.
-const STREAM_BYTES_MIN: u64 = 64 << 20;
+/// The least room for a stream: some batches of the largest size.
+const COMMAND_BYTES_MIN: u64 = 4 << 20;
+const OUTCOME_BYTES_MIN: u64 = 64 << 20;
 /// HS256 is as strong as its hash only with a key of as many bytes.
 const KEY_BYTES_MIN: usize = 32;
 const VIEWS: [&str; 3] = ["redis", "clickhouse", "archive"];
@@ -79,11 +81,19 @@ impl Config {
         if ![1, 3, 5].contains(&log.replicas) {
             problems.push(format!("log.replicas is {}, not 1, 3 or 5", log.replicas));
         }
-        let sizes = [("command_bytes_max", log.command_bytes_max), ("outcome_bytes_max", log.outcome_bytes_max)];
-        for (name, bytes) in sizes {
-            if let Some(bytes) = bytes.filter(|bytes| *bytes < STREAM_BYTES_MIN) {
-                problems.push(format!("log.{name} is {bytes}, less than 64 MiB"));
+        let sizes = [
+            ("command_bytes_max", log.command_bytes_max, COMMAND_BYTES_MIN),
+            ("outcome_bytes_max", log.outcome_bytes_max, OUTCOME_BYTES_MIN),
+        ];
+        for (name, bytes, least) in sizes {
+            if let Some(bytes) = bytes.filter(|bytes| *bytes < least) {
+                problems.push(format!("log.{name} is {bytes}, less than {} MiB", least >> 20));
             }
+        }
+        let sizes = StreamBytes::given(log.command_bytes_max, log.outcome_bytes_max);
+        problems.extend(sizes.check().err().map(|error| error.to_string()));
+        if let Some(Err(error)) = log.url.as_ref().map(|url| servers(url.expose())) {
+            problems.push(format!("log.url: {error}"));
         }
     }
 

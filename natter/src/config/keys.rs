@@ -78,10 +78,12 @@ pub(super) fn take_environment(
     environment: impl IntoIterator<Item = (String, String)>,
     problems: &mut Vec<String>,
 ) {
-    // Others that begin with NATTER_ are not ours to judge: orchestrators make some from the names of services. An empty one is
-    // one that a compose file passes on and nobody set.
+    // An empty one is one that a compose file passes on and nobody set.
     for (variable, text) in environment.into_iter().filter(|(_, text)| !text.is_empty()) {
         let Some((section, key, kind)) = KEYS.iter().find(|(section, key, _)| variable == name(section, key)) else {
+            if variable.starts_with("NATTER_") && !is_of_others(&variable, &text) {
+                problems.push(unknown(&variable));
+            }
             continue;
         };
         let value = match kind {
@@ -104,6 +106,31 @@ pub(super) fn take_environment(
             keys.insert((*key).to_owned(), value);
         }
     }
+}
+
+/// Not for a running natter: its own tests', and what Kubernetes makes of the names of services, such as `NATTER_GATEWAY_SERVICE_HOST` and
+/// `NATTER_GATEWAY_PORT=tcp://10.0.0.1:80`.
+fn is_of_others(variable: &str, text: &str) -> bool {
+    let (_, end) = variable.split_at("NATTER_".len());
+    let tests = end.starts_with("WRITE_") || end.starts_with("TEST_");
+    let service = variable.contains("_SERVICE_HOST") || variable.contains("_SERVICE_PORT");
+    let port = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| text.starts_with(scheme));
+    tests
+        || service
+        || port && variable.contains("_PORT")
+        || ["_ADDR", "_PROTO", "_PORT"].iter().any(|part| {
+            variable.ends_with(part) && ["_TCP", "_UDP", "_SCTP"].iter().any(|kind| variable.contains(kind))
+        })
+}
+
+/// Says which are known of the section that is nearest.
+fn unknown(variable: &str) -> String {
+    let of = sections().into_iter().find(|section| variable.starts_with(&name(section, "")));
+    let known: Vec<_> = match of {
+        Some(section) => keys_of(section).iter().map(|key| name(section, key)).collect(),
+        None => sections().iter().map(|section| format!("{}…", name(section, ""))).collect(),
+    };
+    format!("unknown variable {variable}; there are {}", known.join(", "))
 }
 
 fn name(section: &str, key: &str) -> String {

@@ -153,6 +153,41 @@ mod tests {
     }
 
     #[test]
+    fn unknown_variables_are_refused_by_name() {
+        let error = parse("", &[("NATTER_NATS_URL", "nats://h"), ("NATTER_LOG_SIZE", "1")]).unwrap_err().to_string();
+        for part in
+            ["unknown variable NATTER_NATS_URL", "NATTER_LOG_…", "unknown variable NATTER_LOG_SIZE", "NATTER_LOG_URL"]
+        {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
+        let of_others = [
+            ("NATTER_GATEWAY_SERVICE_HOST", "10.0.0.1"),
+            ("NATTER_GATEWAY_SERVICE_PORT_HTTP", "80"),
+            ("NATTER_GATEWAY_PORT", "tcp://10.0.0.1:80"),
+            ("NATTER_GATEWAY_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("NATTER_LOG_SIZE", ""),
+            ("NATTERER", "x"),
+        ];
+        assert!(parse("", &of_others).is_ok());
+    }
+
+    #[test]
+    fn several_servers_of_the_log_are_one_url() {
+        let url = |url: &str| parse("", &[("NATTER_LOG_URL", url)]);
+        assert!(url("nats://u:p@a:4222, nats://u:p@b:4222,nats://u:p@c:4222").is_ok());
+        let error = url("nats://u:hush@a:4222,nats://u:hush@b:x").unwrap_err().to_string();
+        assert!(error.contains("log.url: the url of nats cannot be read") && !error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn outcomes_get_room_for_a_whole_backlog() {
+        let error = parse("[log]\ncommand_bytes_max = 67108864\noutcome_bytes_max = 67108864", &[]).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("log.outcome_bytes_max is 67108864, less than 7 times"), "{error}");
+        assert!(parse("[log]\ncommand_bytes_max = 1073741824", &[]).is_ok(), "the other goes by it");
+    }
+
+    #[test]
     fn secrets_do_not_show() {
         let config = parse("[redis]\nurl = 'redis://:hush@h'", &[]).unwrap();
         assert!(!format!("{config:?}").contains("hush"));

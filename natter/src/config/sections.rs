@@ -16,9 +16,9 @@ pub struct LogSection {
     pub partitions: u16,
     /// Replicas of each stream: 1, 3 or 5.
     pub replicas: usize,
-    /// Room for each command stream, in bytes; `None`: `up` goes by the disk, `setup` takes 1 GiB.
+    /// Room for each command stream, in bytes; `None`: by the other of the two, else `up` goes by the disk and `setup` takes 256 MiB.
     pub command_bytes_max: Option<u64>,
-    /// Room for each outcome stream, in bytes; `None`: `up` goes by the disk, `setup` takes 4 GiB.
+    /// Room for each outcome stream, in bytes; `None`: by the other of the two, else `up` goes by the disk and `setup` takes 3.75 GiB.
     pub outcome_bytes_max: Option<u64>,
 }
 

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use natter_nats::clock::{Clock, SystemClock};
-use natter_nats::{FREE_SHARE_MIN, Log, LogConfig, held, role};
+use natter_nats::{FREE_SHARE_MIN, Log, LogConfig, LogError, Room, UNDECIDED_SHARE_MAX, held, role};
+use natter_schemas::codec::OutcomeBatch;
+use natter_schemas::subjects::outcome_stream;
 
 use super::finding::{Finding, Report};
 use super::machine;
@@ -118,6 +120,7 @@ async fn streams(log: &Log, config: &LogConfig, data: Option<&Path>, report: &mu
             return report.add(Finding::wrong("streams", error, "let its user ask for $JS.API.STREAM.INFO.*"));
         }
     };
+    let mut rooms = Vec::new();
     let differences: Vec<_> =
         all.iter().flat_map(|one| one.differences.iter().map(|what| format!("{}: {what}", one.name))).collect();
     if differences.is_empty() {
@@ -130,24 +133,56 @@ async fn streams(log: &Log, config: &LogConfig, data: Option<&Path>, report: &mu
         let mend = "set log.command_bytes_max and log.outcome_bytes_max and run `natter setup`";
         report.add(Finding::wrong("streams", format_args!("{} may fill the disk", one.name), mend));
     }
-    let fullest = all.iter().filter(|one| one.bytes_max > 0).min_by(|a, b| free(a).total_cmp(&free(b)));
-    if let Some(fullest) = fullest {
-        report.add(room(&fullest.name, free(fullest)));
+    for partition in 0..log.partitions() {
+        match look(log, partition).await {
+            Ok(found) => rooms.push(found),
+            Err(error) => return report.add(Finding::warning("log space", error, "let its user read EVT_p")),
+        }
     }
+    space(&rooms).into_iter().for_each(|finding| report.add(finding));
     if let Some(data) = data {
         machine::disk(data, all.iter().map(|one| one.bytes_max.saturating_sub(one.bytes)).sum(), report);
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share")]
-fn free(stream: &natter_nats::StreamLook) -> f64 {
-    1.0 - stream.bytes as f64 / stream.bytes_max as f64
+async fn look(log: &Log, partition: u16) -> Result<Room, LogError> {
+    let last = log.last_from_leader(&outcome_stream(partition)).await?;
+    let header = last.map(|last| OutcomeBatch::decode(&last.payload).map(|batch| batch.header));
+    log.room(partition, header.transpose()?.map_or(0, |header| header.command_sequence())).await
 }
 
-fn room(stream: &str, free: f64) -> Finding {
+/// Of each kind the partition that is worst: outcomes, and commands that are undecided or only old.
+fn space(rooms: &[Room]) -> Vec<Finding> {
+    let (behind, old): (Vec<_>, Vec<_>) =
+        rooms.iter().enumerate().partition(|(_, room)| room.undecided_share() > UNDECIDED_SHARE_MAX / 2.0);
+    let least = |rooms: &[(usize, &Room)], free: fn(&Room) -> f64| {
+        let worst = rooms.iter().map(|(partition, room)| (*partition, free(room)));
+        worst.min_by(|(_, a), (_, b)| a.total_cmp(b))
+    };
+    let outcomes = least(&[&behind[..], &old[..]].concat(), |room| room.outcomes.free_share());
+    let outcomes = outcomes.map(|(partition, free)| {
+        let mend = "let the archive trim it (`natter archive status`, `natter archive now --keep 1h`), or make it larger: log.outcome_bytes_max, and a disk that holds it";
+        room(&format!("EVT_{partition} has {:.0} % free, the least of all", free * 100.0), free, mend)
+    });
+    let old = least(&old, |room| room.commands.free_share()).map(|(partition, free)| {
+        let mend = "nearly all of it is decided and only old: make log.command_bytes_max larger, for three minutes at the full rate have to fit, or let EVT have more room, or start a processor, which trims it";
+        room(&format!("CMD_{partition} has {:.0} % free", free * 100.0), free, mend)
+    });
+    let behind = least(&behind, |room| -room.undecided_share()).map(|(partition, share)| {
+        let seen = format!("{:.0} % of CMD_{partition} are undecided", -share * 100.0);
+        let mend = "its processor is away or behind: start a `natter processor`; if one runs, its /readyz and its log say why it does not go on";
+        // More is refused from here on.
+        if -share > UNDECIDED_SHARE_MAX {
+            Finding::wrong("log space", format_args!("{seen}: commands are refused"), mend)
+        } else {
+            Finding::warning("log space", seen, mend)
+        }
+    });
+    [outcomes, old, behind].into_iter().flatten().collect()
+}
+
+fn room(seen: &str, free: f64, mend: &str) -> Finding {
     const CHECK: &str = "log space";
-    let seen = format!("{stream} has {:.0} % free, the least of all", free * 100.0);
-    let mend = "make it larger: log.outcome_bytes_max and log.command_bytes_max, and a disk that holds them";
     if free < FREE_SHARE_MIN {
         Finding::wrong(CHECK, format_args!("{seen}: commands are refused"), mend)
     } else if free < FREE_SHARE_GOOD {
@@ -183,6 +218,8 @@ async fn leases(log: &Log, report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
+    use natter_nats::Bounds;
+
     use super::super::finding::Verdict;
     use super::*;
 
@@ -198,14 +235,36 @@ mod tests {
             (skewed(20), Verdict::Ok),
             (skewed(2000), Verdict::Warning),
             (skewed(70_000), Verdict::Wrong),
-            (room("EVT_0", 0.05), Verdict::Wrong),
-            (room("EVT_0", 0.2), Verdict::Warning),
-            (room("EVT_0", 0.9), Verdict::Ok),
+            (room("x", 0.05, "y"), Verdict::Wrong),
+            (room("x", 0.2, "y"), Verdict::Warning),
+            (room("x", 0.9, "y"), Verdict::Ok),
             (synced(None), Verdict::Warning),
             (synced(Some(folder.path())), Verdict::Wrong),
         ] {
             assert_eq!(finding.verdict, verdict, "{finding:?}");
             assert_eq!(finding.mend.is_none(), verdict == Verdict::Ok, "{finding:?}");
         }
+    }
+
+    /// A partition with so much of its streams taken, in percent.
+    fn taken(commands: u64, outcomes: u64, undecided: u64) -> Room {
+        let bounds = |bytes| Bounds { first: 1, last: 9, bytes, bytes_max: 100 };
+        Room { commands: bounds(commands), outcomes: bounds(outcomes), undecided }
+    }
+
+    #[test]
+    fn a_full_queue_is_behind_or_only_old() {
+        let said = |rooms: &[Room]| {
+            let all = space(rooms).into_iter().filter_map(|one| Some(format!("{} {}", one.seen, one.mend?)));
+            all.collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(said(&[taken(50, 50, 0), taken(50, 50, 1)]), "");
+        let old = said(&[taken(50, 50, 0), taken(95, 50, 1)]);
+        assert!(old.contains("CMD_1 has 5 % free: commands are refused") && old.contains("only old"), "{old}");
+        let behind = said(&[taken(95, 50, 90), taken(50, 50, 0)]);
+        assert!(behind.contains("90 % of CMD_0 are undecided") && behind.contains("away or behind"), "{behind}");
+        assert!(!behind.contains("only old"), "{behind}");
+        let full = said(&[taken(50, 95, 0)]);
+        assert!(full.contains("EVT_0 has 5 % free") && full.contains("archive"), "{full}");
     }
 }

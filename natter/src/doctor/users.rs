@@ -82,8 +82,7 @@ async fn nats(url: &str) -> anyhow::Result<bool> {
         let heard = heard.clone();
         async move { heard.try_send(event.to_string()).unwrap_or_default() }
     });
-    let addresses: Vec<_> = url.split(',').map(str::trim).collect();
-    let client = options.connect(addresses).await?;
+    let client = backends::nats_connect(url, options).await?;
     // Whoever may do that may also listen to the answer, which comes instead of a refusal.
     let mut answers = client.subscribe(format!("_INBOX_{}.doctor", user_of(url))).await?;
     client.publish_with_reply(NATS_FORBIDDEN, format!("_INBOX_{}.doctor", user_of(url)), "".into()).await?;

@@ -9,7 +9,7 @@ use natter_nats::backoff::until_there;
 use natter_schemas::subjects::{command_stream, outcome_stream};
 use tokio::time::timeout;
 
-use crate::backends::nats_connect_options;
+use crate::backends::{nats_connect, nats_connect_options};
 use crate::config::{Config, Secret};
 
 /// So much still fits: some batches, so that the broker refuses as well, before the gateways have noticed.
@@ -31,7 +31,7 @@ impl Cramped {
     /// NATS does not answer, or refuses.
     pub async fn take(config: &Config, partition: u16) -> anyhow::Result<Self> {
         let url = config.log.url.as_ref().map(Secret::expose).context("no nats")?;
-        let client = nats_connect_options(url)?.connect(url).await.context("nats does not answer")?;
+        let client = nats_connect(url, nats_connect_options(url)?).await?;
         let mut cramped = Self { jetstream: jetstream::new(client), streams: Vec::new() };
         for name in [command_stream(partition), outcome_stream(partition)] {
             if let Err(error) = cramped.take_of(&name).await {

@@ -27,8 +27,9 @@ const READY_MAX: Duration = Duration::from_mins(10);
 const HEALED_MAX: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(100);
 const BACKENDS_GRACE: Duration = Duration::from_secs(5);
-/// The least that the configuration allows; eight of them and two buckets fit into two gigabytes.
-const STREAM_BYTES: u64 = 64 << 20;
+/// Four of each and two buckets fit into two gigabytes; commands of three minutes fit, and their outcomes into what is free.
+const COMMAND_BYTES: u64 = 32 << 20;
+const OUTCOME_BYTES: u64 = 240 << 20;
 /// Out of the way: the soak measures its own pace.
 const COMMANDS_PER_SECOND: &str = "100000";
 
@@ -106,8 +107,8 @@ impl System {
     async fn start_apart(setup: Setup) -> anyhow::Result<Self> {
         let mut config = Config::default();
         if setup.full_disk {
-            config.log.command_bytes_max = Some(STREAM_BYTES);
-            config.log.outcome_bytes_max = Some(STREAM_BYTES);
+            config.log.command_bytes_max = Some(COMMAND_BYTES);
+            config.log.outcome_bytes_max = Some(OUTCOME_BYTES);
         }
         let backends = backends::start(backends::Options {
             data: setup.data.clone(),
@@ -345,8 +346,8 @@ fn own_environment(setup: &Setup) -> Vec<(String, String)> {
         ("NATTER_GATEWAY_COMMANDS_BURST".to_owned(), COMMANDS_PER_SECOND.to_owned()),
     ];
     if setup.full_disk {
-        environment.push(("NATTER_LOG_COMMAND_BYTES_MAX".to_owned(), STREAM_BYTES.to_string()));
-        environment.push(("NATTER_LOG_OUTCOME_BYTES_MAX".to_owned(), STREAM_BYTES.to_string()));
+        environment.push(("NATTER_LOG_COMMAND_BYTES_MAX".to_owned(), COMMAND_BYTES.to_string()));
+        environment.push(("NATTER_LOG_OUTCOME_BYTES_MAX".to_owned(), OUTCOME_BYTES.to_string()));
     }
     environment
 }

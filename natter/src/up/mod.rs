@@ -275,10 +275,11 @@ impl System {
         let folder = self.backends.folder();
         let mut config = self.options.config.clone();
         let endpoints = self.backends.endpoints();
-        if config.log.url.is_none() {
+        // Where one of the two is given, the other goes by it.
+        if config.log.url.is_none() && config.log.command_bytes_max.or(config.log.outcome_bytes_max).is_none() {
             let bytes = StreamBytes::within(disk_bytes(folder.path())?, config.log.partitions);
-            config.log.command_bytes_max.get_or_insert(bytes.commands);
-            config.log.outcome_bytes_max.get_or_insert(bytes.outcomes);
+            config.log.command_bytes_max = Some(bytes.commands);
+            config.log.outcome_bytes_max = Some(bytes.outcomes);
         }
         let mut config = reaching(config, endpoints);
         config.tenants = tenants::keep(folder, &config.tenants)?;

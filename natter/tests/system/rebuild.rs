@@ -24,7 +24,7 @@ use crate::process::Process;
 use crate::servers::Servers;
 
 const DEADLINE: Duration = Duration::from_mins(2);
-const SMALL: StreamBytes = StreamBytes { commands: 256 << 20, outcomes: 256 << 20 };
+const SMALL: StreamBytes = StreamBytes { commands: 32 << 20, outcomes: 256 << 20 };
 const OPTIONS: Options = Options { throttle: None, accept: false, differences_max: 10 };
 
 /// A log, and the live views with their projector.

@@ -45,7 +45,7 @@ impl Apart {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("natter.toml");
         let text = format!(
-            "[log]\ncommand_bytes_max = 268435456\noutcome_bytes_max = 268435456\n\
+            "[log]\ncommand_bytes_max = 33554432\noutcome_bytes_max = 268435456\n\
              [clickhouse]\nurl = '{}'\nuser = '{}'\npassword = '{}'\ndatabase = '{}'\n\
              [s3]\nendpoint = '{}'\nregion = '{}'\naccess_key = '{}'\nsecret_key = '{}'\nbucket = '{}'\n\
              [tenants]\nmaster = '{}'\n",

@@ -126,7 +126,8 @@ impl Archiver {
     /// Puts the next segment, if it is to be closed.
     async fn close(&self, partition: u16, telemetry: &Telemetry) -> Result<Option<Manifest>, ViewError> {
         let stream = outcome_stream(partition);
-        let (end, bounds) = (self.segments.end(partition).await?, self.log.bounds(&stream).await?);
+        let end = self.segments.end(partition).await?;
+        let bounds = self.log.bounds_from(&stream, end).await?;
         check(&stream, end, &bounds)?;
         let oldest = if end < bounds.last { self.log.get_from_leader(&stream, end + 1).await? } else { None };
         let age_ms = oldest.map_or(0, |oldest| self.clock.now_ms().saturating_sub(oldest.stored_ms));
@@ -149,7 +150,12 @@ impl Archiver {
     async fn gather(&self, stream: &str, mut next: u64, last: u64) -> Result<Vec<Stored>, ViewError> {
         let (mut batches, mut bytes) = (Vec::new(), 0);
         while next <= last && bytes < self.closing.bytes {
-            for batch in self.log.get_batch(stream, next, FETCH.min(last + 1 - next)).await? {
+            let found = self.log.get_batch(stream, next, FETCH.min(last + 1 - next)).await?;
+            if found.is_empty() {
+                // A replica that lags, or a leader that does: the next look asks again.
+                return Err(ViewError::Transient(format!("{stream} does not give {next} of {last} yet")));
+            }
+            for batch in found {
                 if batch.sequence != next {
                     return Err(ViewError::Corrupt(format!("{stream} jumps from {} to {}", next - 1, batch.sequence)));
                 }

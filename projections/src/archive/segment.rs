@@ -1,8 +1,8 @@
 //! A segment: successive batches of `EVT_p` in one object, and the manifest that vouches for it.
 //!
 //! ```text
-//! archive/<log id>/EVT_<p>/<first>-<last>.parquet   the batches
-//! archive/<log id>/EVT_<p>/<first>-<last>.json      the manifest, written last: without it there is no segment
+//! archive/<log id>/EVT_<p>/<first>-<last>-<digest>.parquet   the batches
+//! archive/<log id>/EVT_<p>/<first>-<last>.json               the manifest, written last: without it there is no segment
 //! ```
 
 use bytes::Bytes;
@@ -86,7 +86,17 @@ pub(super) const MANIFEST: &str = ".json";
 /// How an object's name ends.
 pub(super) const OBJECT: &str = ".parquet";
 
+/// Digits of the object's digest in its name.
+const NAME_DIGITS: usize = 16;
+
 impl Manifest {
+    /// Where the object lies. Its digest is in the name: another version may write other bytes for the same batches, and a manifest
+    /// names its own.
+    pub(super) fn object_key(&self, log: &LogId) -> String {
+        let digest = self.object_sha256.get(..NAME_DIGITS).unwrap_or(&self.object_sha256);
+        format!("{}-{digest}{OBJECT}", self.span().key(log, self.partition))
+    }
+
     /// Which batches.
     pub const fn span(&self) -> Span {
         Span { first: self.first, last: self.last }
@@ -250,6 +260,16 @@ mod tests {
         let json = std::fs::read(file(MANIFEST)).unwrap();
         let manifest = Manifest::from_json(&json, &format!("{key}{MANIFEST}"), &log).unwrap();
         assert_eq!(manifest.open(std::fs::read(file(OBJECT)).unwrap().into()).unwrap(), batches());
+    }
+
+    #[test]
+    fn other_bytes_of_the_same_batches_have_another_name() {
+        let (manifest, _) = sealed();
+        let other = Manifest { object_sha256: "f".repeat(64), ..manifest.clone() };
+        let log = LOG.parse().unwrap();
+        assert_ne!(manifest.object_key(&log), other.object_key(&log));
+        assert_eq!(manifest.span().key(&log, 5), other.span().key(&log, 5), "the last manifest counts");
+        assert!(manifest.object_key(&log).contains(&manifest.object_sha256[..16]));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use lru::LruCache;
 use natter_nats::{Archive, LogError, LogId, Stored};
 use tokio::sync::Mutex;
 
-use super::segment::{DIGITS, MANIFEST, Manifest, OBJECT, Span, folder};
+use super::segment::{DIGITS, MANIFEST, Manifest, Span, folder};
 use crate::error::ViewError;
 use crate::objects::Objects;
 
@@ -95,7 +95,7 @@ impl Segments {
     /// # Errors
     /// Transient; `Corrupt` or `Mismatch`: it is not what its manifest vouches for.
     pub async fn fetch(&self, manifest: &Manifest) -> Result<Vec<Stored>, ViewError> {
-        let object = self.objects.get(&format!("{}{OBJECT}", self.key(manifest))).await?;
+        let object = self.objects.get(&manifest.object_key(&self.log)).await?;
         let manifest = manifest.clone();
         let opened = tokio::task::spawn_blocking(move || manifest.open(object)).await;
         opened.map_err(|error| ViewError::transient("reading a segment", error))?
@@ -113,10 +113,10 @@ impl Segments {
         });
         let sealed = sealed.await.map_err(|error| ViewError::transient("making a segment", error))?;
         let (manifest, object, batches) = sealed?;
-        let key = self.key(&manifest);
-        self.objects.put(&format!("{key}{OBJECT}"), object).await?;
+        let (key, named) = (self.key(&manifest), manifest.object_key(&self.log));
+        self.objects.put(&named, object).await?;
         if self.fetch(&manifest).await? != batches.iter().map(without_place).collect::<Vec<_>>() {
-            return Err(ViewError::Corrupt(format!("{key}{OBJECT} does not give back the batches it was made of")));
+            return Err(ViewError::Corrupt(format!("{named} does not give back the batches it was made of")));
         }
         self.objects.put(&format!("{key}{MANIFEST}"), manifest.to_json()?).await?;
         Ok(manifest)

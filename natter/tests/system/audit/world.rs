@@ -24,7 +24,7 @@ use crate::servers::{self, Servers};
 
 /// Everything commanded is decided and shown within this.
 const CAUGHT_UP: Duration = Duration::from_mins(1);
-const SMALL: StreamBytes = StreamBytes { commands: 256 << 20, outcomes: 256 << 20 };
+const SMALL: StreamBytes = StreamBytes { commands: 32 << 20, outcomes: 256 << 20 };
 
 pub struct World {
     pub servers: Servers,

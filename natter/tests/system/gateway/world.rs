@@ -33,7 +33,7 @@ use super::client::{Client, DEADLINE, Http};
 use crate::servers::{self, Servers};
 
 const PARTITIONS: u16 = 4;
-const SMALL: StreamBytes = StreamBytes { commands: 256 << 20, outcomes: 256 << 20 };
+const SMALL: StreamBytes = StreamBytes { commands: 32 << 20, outcomes: 256 << 20 };
 const TENANT: &str = "demo";
 
 pub struct World {

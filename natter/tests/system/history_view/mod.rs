@@ -31,7 +31,7 @@ use crate::generator::Generator;
 use crate::servers::{self, Servers};
 
 const DEADLINE: Duration = Duration::from_mins(1);
-const SMALL: StreamBytes = StreamBytes { commands: 256 << 20, outcomes: 256 << 20 };
+const SMALL: StreamBytes = StreamBytes { commands: 32 << 20, outcomes: 256 << 20 };
 
 fn log_id(digit: char) -> LogId {
     digit.to_string().repeat(32).parse().unwrap()

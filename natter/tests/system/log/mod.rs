@@ -1,11 +1,13 @@
 //! The log over a real broker, which is killed, frozen, cut off and trimmed.
 
+mod cluster;
 mod leases;
 mod live;
 mod outcomes;
 mod publisher;
 mod reader;
 mod roles;
+mod room;
 mod streams;
 mod tools;
 

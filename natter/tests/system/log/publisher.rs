@@ -141,8 +141,9 @@ async fn a_nearly_full_log_takes_no_commands() {
         }
     })
     .await;
-    let free = log.free_share(0).await.unwrap();
-    assert!(free > 0.0 && free < natter_nats::FREE_SHARE_MIN, "{free}");
+    let room = log.room(0, log.bounds("CMD_0").await.unwrap().last).await.unwrap();
+    assert_eq!(room.refuses(), Some(Full::Log), "{room:?}");
+    assert!(room.commands.free_share() > 0.0, "{room:?}");
 }
 
 /// How fast the publisher, the broker with fsync, and an echo of a processor are together. A figure for the log of the

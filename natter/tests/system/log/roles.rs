@@ -62,7 +62,7 @@ async fn each_role_can_do_its_work_with_its_own_user() {
     let (into, mut items) = mpsc::channel(8);
     let _from_start = LiveFeed::open(&gateway, 0, LiveStart::From(1), Arc::new(|_| true), into).await.unwrap();
     soon("a refilled batch", items.recv()).await.unwrap();
-    assert!(gateway.free_share(1).await.unwrap() > 0.9);
+    assert!(gateway.room(1, 0).await.unwrap().outcomes.free_share() > 0.9);
     let hash = Policies::new(&admin).store(b"{}").await.unwrap();
     let mut signals = SignalFeed::open(&gateway, 1).await.unwrap();
     gateway.client().flush().await.unwrap();

@@ -65,7 +65,7 @@ async fn streams_can_be_made_larger() {
     let servers = Servers::start().await;
     let config = LogConfig::new(servers.nats_url(), 1);
     let before = Log::create(&config).await.unwrap();
-    let bytes = StreamBytes { commands: 2 << 30, outcomes: 5 << 30 };
+    let bytes = StreamBytes { commands: 512 << 20, outcomes: 5 << 30 };
     let after = Log::create(&LogConfig { bytes, ..config }).await.unwrap();
     assert_eq!(before.id(), after.id());
     assert_eq!(after.bounds("EVT_0").await.unwrap().bytes_max, 5 << 30);

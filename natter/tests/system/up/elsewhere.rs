@@ -12,7 +12,7 @@ async fn what_runs_elsewhere_is_used_and_not_started() {
     let (history, objects) = (servers::clickhouse().await, servers::s3().await);
     let config = outer.path().join("natter.toml");
     let text = format!(
-        "[log]\nurl = '{}'\noutcome_bytes_max = 268435456\ncommand_bytes_max = 268435456\n[redis]\nurl = '{}'\n\
+        "[log]\nurl = '{}'\noutcome_bytes_max = 268435456\ncommand_bytes_max = 33554432\n[redis]\nurl = '{}'\n\
          [clickhouse]\nurl = '{}'\nuser = '{}'\npassword = '{}'\ndatabase = '{}'\n\
          [s3]\nendpoint = '{}'\nregion = '{}'\naccess_key = '{}'\nsecret_key = '{}'\nbucket = '{}'\n\
          [tenants]\nkeys = {{ acme = '{}' }}\n",
