@@ -68,7 +68,7 @@ async fn group(ada: &mut Client, external: &str) {
 
 async fn say(client: &mut Client, external: &str, text: &str) -> Value {
     let conversation = format!("ext:{external}");
-    client.ok(json!({ "cmd": "message.send", "conversation": conversation, "text": text, "ref": format!("{external} {text}") })).await
+    client.ok(json!({ "cmd": "message.send", "conversation": conversation, "text": text, "ref": format!("{external}-{text}") })).await
 }
 
 /// What a session was sent of a room until somebody said `text` there.
