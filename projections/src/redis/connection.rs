@@ -393,6 +393,8 @@ mod tests {
         assert_eq!(info, Info { version: "6.2.0".into(), policy: "volatile-lru".into(), cluster: true });
     }
 
+    const SCRIPT: &str = "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: ";
+
     /// As 6.2 and 7 word them, alone and out of scripts.
     #[test]
     fn errors_that_pass_are_told_from_those_that_stay() {
@@ -402,7 +404,6 @@ mod tests {
             let error = RedisError::from(error);
             what_to_do("redis", &error)
         };
-        const SCRIPT: &str = "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: ";
         for text in [
             "OOM command not allowed when used memory > 'maxmemory'.",
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
