@@ -88,7 +88,7 @@ impl Clients {
             self.lines += 1;
             let (line, previous) = (self.lines, self.lines - self.below(2).min(self.lines));
             command.origin =
-                Origin::Import(ImportLine { source: [9; 16], line, previous, at_ms: 1, introduces: false });
+                Origin::Import(ImportLine { source: [9; 16], line, previous, at_ms: 1, introduces: false, follows: None });
         }
         self.sent.push(command.clone());
         command

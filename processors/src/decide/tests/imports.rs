@@ -44,7 +44,7 @@ fn lines_of_another_source_are_others() {
     let mut world = World::new();
     let id = world.given(&line(1, 0, "ada", room("tea"))).conversation().expect("made");
     accepted(world.when(&line(1, 0, "ada", send(id, "first"))));
-    let other = Origin::Import(ImportLine { source: [2; 16], line: 1, previous: 0, at_ms: 1000, introduces: false });
+    let other = Origin::Import(ImportLine { source: [2; 16], line: 1, previous: 0, at_ms: 1000, introduces: false, follows: None });
     accepted(world.when(&Command { origin: other, ..by("ada", send(id, "first of another")) }));
 }
 
@@ -73,7 +73,7 @@ fn a_users_lines_are_its_own() {
 
 /// `user.update` by the next line about a user; `at_ms` is its time.
 fn named(number: u64, to: &str, at_ms: u64, introduces: bool) -> Command {
-    let line = ImportLine { source: [1; 16], line: number, previous: number - 1, at_ms, introduces };
+    let line = ImportLine { source: [1; 16], line: number, previous: number - 1, at_ms, introduces, follows: None };
     Command { origin: Origin::Import(line), ..by("ada", Body::UpdateUser { name: name(to) }) }
 }
 
