@@ -26,6 +26,8 @@ pub struct Draft {
     pub id: Option<String>,
     /// What.
     pub what: DraftWhat,
+    /// Whether control characters were dropped before it could be read at all.
+    pub is_cleaned: bool,
 }
 
 /// What a draft tells.
@@ -84,7 +86,7 @@ impl Drafting {
     /// A field is missing or beyond its limit.
     pub fn line(&mut self, number: u64, draft: Draft) -> Result<Line, Refusal> {
         let dropped = self.dropped;
-        let Draft { room, user, called, at, id, what } = draft;
+        let Draft { room, user, called, at, id, what, is_cleaned } = draft;
         let at_ms = moment(&at).map_err(|error| Refusal::field(format!("`at` {error}")))?;
         let what = match what {
             DraftWhat::Message(text) => {
@@ -95,7 +97,7 @@ impl Drafting {
         let user = self.field("user", Some(user), is_name)?;
         let called = called.as_deref().and_then(name_of);
         let identified =
-            Identified { number, user: &user, at_ms, id: id.as_deref(), what: &what, is_cleaned: dropped != self.dropped };
+            Identified { number, user: &user, at_ms, id: id.as_deref(), what: &what, is_cleaned: is_cleaned || dropped != self.dropped };
         let identity = self.identifier.identity(&identified)?;
         let at = match at {
             At::Written(at) => at,

@@ -33,6 +33,11 @@ impl Lines {
         Ok(Self { reader: bytes::open(path, encoding)?, path: path.to_owned(), encoding, number: 0 })
     }
 
+    /// The number of the last line that was read; 0: none.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The next line; `None` after the last.
     ///
     /// # Errors

@@ -60,6 +60,8 @@ pub struct Input {
     pub format: Format,
     /// What its text is encoded in; `None`: UTF-8, or what its byte order mark says.
     pub encoding: Option<&'static Encoding>,
+    /// Whether control characters are dropped that would have a line refused.
+    pub clean: bool,
     /// In which order dates stand; `None`: to be found out.
     pub dates: Option<Dates>,
     /// Where local times were local.
@@ -70,6 +72,9 @@ pub struct Input {
 
 /// Takes what a format tells: the number of a line, and the draft or why there is none. An error ends the reading.
 pub type Sink<'a> = &'a mut dyn FnMut(u64, Result<Draft, Refusal>) -> anyhow::Result<()>;
+
+/// Under what dropped control characters are counted.
+pub const DROPPED: &str = "control characters, dropped by --clean";
 
 /// What a source has and an import has not: how many of what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,7 +96,7 @@ impl Input {
     /// The source cannot be read or is not of its format; or what the sink says.
     pub fn tell(&self, losses: &mut Losses, sink: Sink<'_>) -> anyhow::Result<()> {
         match self.format {
-            Format::Natter => native::tell(self, sink),
+            Format::Natter => native::tell(self, losses, sink),
             Format::Slack => slack::tell(self, losses, sink),
             Format::Discord => discord::tell(self, losses, sink),
             Format::Whatsapp => whatsapp::tell(self, losses, sink),
@@ -133,7 +138,7 @@ pub mod told {
     }
 
     pub fn input(format: Format, path: PathBuf) -> Input {
-        Input { path, format, encoding: None, dates: None, zone: Zone::default(), room: None }
+        Input { path, format, encoding: None, clean: false, dates: None, zone: Zone::default(), room: None }
     }
 
     pub fn tell(input: &Input) -> anyhow::Result<Told> {

@@ -3,7 +3,7 @@
 use natter_schemas::error::ErrorCode;
 use serde::Deserialize;
 
-use super::{Input, Sink};
+use super::{DROPPED, Input, Losses, Sink};
 use crate::import::draft::{At, Draft, DraftWhat};
 use crate::import::line::Refusal;
 use crate::import::lines::Lines;
@@ -30,15 +30,25 @@ fn message() -> String {
 }
 
 /// Tells the lines of a file.
-pub fn tell(input: &Input, sink: Sink<'_>) -> anyhow::Result<()> {
+pub fn tell(input: &Input, losses: &mut Losses, sink: Sink<'_>) -> anyhow::Result<()> {
     let mut lines = Lines::open(&input.path, input.encoding)?;
     while let Some((number, line)) = lines.next()? {
         match line {
             Ok(line) if line.trim().is_empty() => {}
+            Ok(line) if input.clean && line.contains(is_dropped) => {
+                let kept: String = line.chars().filter(|c| !is_dropped(*c)).collect();
+                losses.add(DROPPED, (line.len() - kept.len()) as u64);
+                sink(number, draft(&kept).map(|draft| Draft { is_cleaned: true, ..draft }))?;
+            }
             line => sink(number, line.and_then(|line| draft(&line)))?,
         }
     }
     Ok(())
+}
+
+/// What may not stand in a line of JSON, whatever it means.
+fn is_dropped(c: char) -> bool {
+    c < ' ' && c != '\t'
 }
 
 /// `{"room","user","at","text"}` or `{"user","at","kind":"rename","to"}`, with an `id` where the line has one. Other fields are
@@ -69,7 +79,7 @@ fn draft(text: &str) -> Result<Draft, Refusal> {
         Some(serde_json::Value::Number(id)) => Some(id.to_string()),
         Some(_) => return Err(Refusal::field("`id` is neither a string nor a number")),
     };
-    Ok(Draft { room: raw.room, user: raw.user, called: None, at: At::Written(raw.at), id, what })
+    Ok(Draft { room: raw.room, user: raw.user, called: None, at: At::Written(raw.at), id, what, is_cleaned: false })
 }
 
 #[cfg(test)]
