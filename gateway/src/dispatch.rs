@@ -7,6 +7,7 @@ use natter_nats::{Answer, Claimed, LiveBatch, LiveItem, LogError, Publisher, Sig
 use natter_projections::reads::Memberships;
 use natter_schemas::codec::OutcomeBatch;
 use natter_schemas::error::CloseCode;
+use natter_schemas::event::Placed;
 use natter_schemas::id::ConversationId;
 use natter_schemas::position::Position;
 use natter_schemas::signal::PlacedSignal;

@@ -88,6 +88,7 @@ mod tests {
             reference: Ref::trusted(id),
             origin: Origin::Client,
             body: Body::Read { conversation: Address::Id(ConversationId::from_raw(5)), seq },
+            evidence: Vec::new(),
         };
         Asked { id: id.to_owned(), seq, command }
     }

@@ -164,6 +164,7 @@ mod tests {
             reference: Ref::trusted("c"),
             origin: Origin::Client,
             body: Body::UpdateUser { name: DisplayName::trusted("d") },
+            evidence: Vec::new(),
         });
         for (filler, records) in [(0, 1), (0, COMMAND_BATCH_RECORDS_MAX), (50, 1000), (200, 1000), (60_000, 4)] {
             let mut writer = CommandBatchWriter::default();

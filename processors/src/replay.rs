@@ -221,7 +221,8 @@ impl Replay {
             Known::Usable(rules) if learnt != Learnt::PolicyUnusable => Some(&**rules),
             Known::Usable(_) | Known::Unusable | Known::NotYet(_) => None,
         };
-        let context = Context { stored_ms: placed.stored_ms, before_ms: placed.before_ms, rules, learnt };
+        let context =
+            Context { stored_ms: placed.stored_ms, log_ms: placed.log_ms, before_ms: placed.before_ms, rules, learnt };
         Ok((decide(command, context, &self.facts, &mut self.ids), policy))
     }
 }
@@ -262,6 +263,7 @@ fn made(decision: &Decision) -> Option<u64> {
             | Accepted::Renamed { .. }
             | Accepted::Read { .. }
             | Accepted::UserUpdated
+            | Accepted::NameKept
             | Accepted::PolicySet { .. }
             | Accepted::Unchanged { .. }
             | Accepted::Repeated(_)

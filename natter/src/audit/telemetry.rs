@@ -28,7 +28,11 @@ pub(crate) fn describe() {
     describe_gauge!(SEQUENCE, Unit::Count, "last sequence of EVT_p that was checked");
     describe_gauge!(BEHIND, Unit::Count, "batches of the log that the view did not show when it was looked at");
     describe_gauge!(DECIDED, Unit::Count, "outcomes that the last look at everything decided again (--decide)");
-    describe_gauge!(MODELLED, Unit::Count, "conversations that the last look at everything folded a second way (--model)");
+    describe_gauge!(
+        MODELLED,
+        Unit::Count,
+        "conversations that the last look at everything folded a second way (--model)"
+    );
 }
 
 /// What a round found.

@@ -14,7 +14,7 @@ use natter_projections::runner::{Projector, Runner, Steps};
 use natter_projections::watermark::Watermark;
 use natter_schemas::id::ConversationId;
 use natter_schemas::limits::HOT_MESSAGES;
-use natter_schemas::names::UserId;
+use natter_schemas::names::{Tenant, UserId};
 use natter_schemas::position::Position;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,8 @@ async fn empty_views_say_so() {
     assert_eq!((loaded.log, loaded.watermark, loaded.values), (None, 0, vec![None, None]));
     assert_eq!(load(&redis, 3, &[]).await.unwrap().values, []);
     let user = UserId::try_from("ada").unwrap();
-    assert_eq!(inbox::conversation(&redis, 3, id, &user).await.unwrap(), (Watermark::default(), None));
+    let tenant = Tenant::try_from("demo").unwrap();
+    assert_eq!(inbox::conversation(&redis, 3, id, &tenant, &user).await.unwrap(), (Watermark::default(), None));
 }
 
 /// Invariant 3: a stale projector's write changes nothing, and it learns where the view stands.

@@ -34,6 +34,8 @@ use case::Case;
 pub struct Context<'a> {
     /// When its batch was stored, in Unix milliseconds.
     pub stored_ms: u64,
+    /// Log time of its batch ([`natter_schemas::codec::Source::log_ms`]).
+    pub log_ms: u64,
     /// Log time before its batch ([`natter_schemas::codec::Source::before_ms`]).
     pub before_ms: u64,
     /// What the policy in force says about texts; `None`: it is lost, or this binary cannot use it.

@@ -50,6 +50,8 @@ impl FactBase {
             | Fact::Cursor(_)
             | Fact::Address(_)
             | Fact::Line(_)
+            | Fact::Run(_)
+            | Fact::NamedAt(_)
             | Fact::Policy(_) => true,
         });
         self.lived = self.facts.len();

@@ -108,6 +108,7 @@ fn mark(command: &Command, accepted: &Accepted) -> Option<u64> {
         | Accepted::Renamed { .. }
         | Accepted::Read { .. }
         | Accepted::UserUpdated
+        | Accepted::NameKept
         | Accepted::PolicySet { .. }
         | Accepted::Unchanged { .. } => None,
     };
@@ -185,6 +186,7 @@ mod tests {
             seq: 1,
             replacement: None,
             lists: Vec::new(),
+            run: None,
         };
         given.note(Position::outcome(0, 3, 0), &send("demo", "ada", "a"), &sent);
         given.note(Position::outcome(0, 3, 1), &send("demo", "ada", "b"), &sent);

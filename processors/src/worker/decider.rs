@@ -171,7 +171,8 @@ impl<S: Surroundings> Decider<S> {
             Known::Unusable => (None, lost(learnt)),
             Known::NotYet(hash) => return Err(Missing::Policy(hash)),
         };
-        let context = Context { stored_ms: place.stored_ms, before_ms: place.before_ms, rules, learnt };
+        let context =
+            Context { stored_ms: place.stored_ms, log_ms: place.log_ms, before_ms: place.before_ms, rules, learnt };
         let mut ids = self.ids;
         let decision = decide(command, context, &asked, &mut ids);
         match asked.missed() {

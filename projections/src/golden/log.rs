@@ -9,7 +9,7 @@ use natter_schemas::event::touched;
 use natter_schemas::evidence::{Answered, Complete, Evidence};
 use natter_schemas::id::{ConversationId, EPOCH_MS, IdState, MessageId};
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
-use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection};
+use natter_schemas::outcome::{Accepted, Decision, Learnt, Outcome, Received, Rejection, Run};
 use natter_schemas::policy::PolicyHash;
 
 /// Names a value's variant, and lists all names: a new variant does not compile until it is here, and is missed in the log
@@ -31,6 +31,7 @@ variants!(accepted, ACCEPTED, Accepted,
     Accepted::Left { .. } => "left",
     Accepted::Renamed { .. } => "renamed",
     Accepted::Read { .. } => "read",
+    Accepted::Sent { run: Some(_), .. } => "sent, imported",
     Accepted::Sent { replacement: None, .. } => "sent",
     Accepted::Sent { replacement: Some(_), .. } => "sent, masked",
     Accepted::UserUpdated => "user updated",
@@ -39,6 +40,7 @@ variants!(accepted, ACCEPTED, Accepted,
     Accepted::Unchanged { .. } => "unchanged",
     Accepted::Repeated(_) => "repeated",
     Accepted::ImportedBefore { .. } => "imported before",
+    Accepted::NameKept => "name kept",
 );
 
 variants!(body, BODIES, Body,
@@ -153,7 +155,12 @@ fn send(text: &str) -> Body {
 fn sent(seq: u64, replacement: Option<&str>) -> Accepted {
     let lists = replacement.iter().map(|_| "rude".to_owned()).collect();
     let message = MessageId::from_raw(4_194_400 + seq);
-    Accepted::Sent { conversation: ROOM, message, seq, replacement: replacement.map(str::to_owned), lists }
+    Accepted::Sent { conversation: ROOM, message, seq, replacement: replacement.map(str::to_owned), lists, run: None }
+}
+
+fn line_of_old(seq: u64, run: Run) -> Accepted {
+    let message = MessageId::from_raw(4_194_400 + seq);
+    Accepted::Sent { conversation: ROOM, message, seq, replacement: None, lists: Vec::new(), run: Some(run) }
 }
 
 fn made() -> Vec<Outcome> {
@@ -276,12 +283,17 @@ fn without_effect() -> Vec<Outcome> {
 }
 
 fn imported() -> Vec<Outcome> {
-    let line = |line| Origin::Import(ImportLine { source: [9; 16], line, previous: line - 1, at_ms: at(0) - 500 });
+    let line = |line| {
+        let introduces = line == 1;
+        Origin::Import(ImportLine { source: [9; 16], line, previous: line - 1, at_ms: at(0) - 500, introduces })
+    };
+    let run = Run { number: 1, from: 3, before: 0 };
     let yes = Decision::Accepted;
     vec![
         outcome("cy", "i1", line(1), Body::UpdateUser { name: DisplayName::trusted("Cy") }, yes(Accepted::UserUpdated)),
-        outcome("bob", "i2", line(2), send("of old"), yes(sent(3, None))),
+        outcome("bob", "i2", line(2), send("of old"), yes(line_of_old(3, run))),
         outcome("bob", "i3", line(2), send("of old"), yes(Accepted::ImportedBefore { conversation: Some(ROOM) })),
+        outcome("cy", "i4", line(3), Body::UpdateUser { name: DisplayName::trusted("C") }, yes(Accepted::NameKept)),
     ]
 }
 

@@ -39,9 +39,11 @@ pub(super) struct Room {
     pub(super) cursors: BTreeMap<UserId, u64>,
     /// The first has seq 1.
     pub(super) messages: Vec<Said>,
+    /// Whether any of them is no line of an import.
+    is_live: bool,
     /// Where its events stand, each with its name.
     pub(super) events: BTreeMap<u64, &'static str>,
-    /// When something but reading last happened, in Unix milliseconds.
+    /// When something last happened that counts for the order of lists, in Unix milliseconds.
     pub(super) active_at_ms: u64,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Said {
     pub(super) at_ms: u64,
     pub(super) text: u64,
     pub(super) masked: bool,
+    /// A line of an import, which nobody has unread.
+    pub(super) imported: bool,
     pub(super) version: u64,
 }
 
@@ -92,7 +96,19 @@ pub(super) fn text_hash(text: &str) -> u64 {
 struct Happened<'a> {
     command: &'a Command,
     at_ms: u64,
+    log_ms: u64,
     version: u64,
+}
+
+impl Happened<'_> {
+    const fn is_imported(&self) -> bool {
+        matches!(self.command.origin, Origin::Import(_))
+    }
+
+    /// Its place in the order of lists: of a line its own time, but none is later than the log that takes it in.
+    fn active_at_ms(&self) -> u64 {
+        if self.is_imported() { self.at_ms.min(self.log_ms) } else { self.log_ms }
+    }
 }
 
 impl Model {
@@ -100,8 +116,8 @@ impl Model {
         Self { sampling, position: 0, rooms: BTreeMap::new(), users: BTreeMap::new() }
     }
 
-    /// Takes in the next outcome, whose command was stored at `stored_ms`.
-    pub(super) fn outcome(&mut self, position: Position, stored_ms: u64, outcome: &Outcome) {
+    /// Takes in the next outcome, whose command was stored at `stored_ms`, at log time `log_ms`.
+    pub(super) fn outcome(&mut self, position: Position, stored_ms: u64, log_ms: u64, outcome: &Outcome) {
         let (Received::Command(command), Decision::Accepted(accepted)) = (&outcome.received, &outcome.decision) else {
             return;
         };
@@ -109,7 +125,7 @@ impl Model {
             Origin::Import(line) => line.at_ms,
             Origin::Client | Origin::Resend | Origin::Operator => stored_ms,
         };
-        let happened = Happened { command, at_ms, version: position.version() };
+        let happened = Happened { command, at_ms, log_ms, version: position.version() };
         match accepted {
             Accepted::Created { conversation, members } => self.created(*conversation, members, &happened),
             Accepted::Added { conversation, members, .. } => {
@@ -139,6 +155,7 @@ impl Model {
             Accepted::UserUpdated => self.named(&happened),
             Accepted::Existing { .. }
             | Accepted::Unchanged { .. }
+            | Accepted::NameKept
             | Accepted::Repeated(_)
             | Accepted::ImportedBefore { .. }
             | Accepted::PolicySet { .. } => {}
@@ -148,7 +165,7 @@ impl Model {
     fn created(&mut self, conversation: ConversationId, members: &[UserId], happened: &Happened<'_>) {
         let command = happened.command;
         if self.sampling.takes_conversation(conversation) {
-            let mut room = Room::new(command, members, happened.at_ms);
+            let mut room = Room::new(command, members, happened.active_at_ms());
             room.enter(&command.sender, "owner", happened.at_ms);
             for user in members {
                 room.enter(user, "member", happened.at_ms);
@@ -205,7 +222,7 @@ impl Model {
 }
 
 impl Room {
-    fn new(command: &Command, members: &[UserId], at_ms: u64) -> Self {
+    fn new(command: &Command, members: &[UserId], active_at_ms: u64) -> Self {
         let (kind, visibility, peer, external, name) = match &command.body {
             Body::CreateGroup { visibility, external, name, .. } => {
                 (Kind::Group, *visibility, None, external.clone(), name.clone())
@@ -223,8 +240,9 @@ impl Room {
             members: BTreeMap::new(),
             cursors: BTreeMap::new(),
             messages: Vec::new(),
+            is_live: false,
             events: BTreeMap::new(),
-            active_at_ms: at_ms,
+            active_at_ms,
         }
     }
 
@@ -242,15 +260,39 @@ impl Room {
             at_ms: happened.at_ms,
             text: text_hash(replacement.unwrap_or(text.as_str())),
             masked: replacement.is_some(),
+            imported: happened.is_imported(),
             version: happened.version,
         });
-        self.cursors.insert(happened.command.sender.clone(), self.head());
+        if !happened.is_imported() {
+            // What somebody said long ago does not say what he has read by now.
+            self.cursors.insert(happened.command.sender.clone(), self.head());
+        }
+        self.is_live |= !happened.is_imported();
         self.changed(happened, "message.sent");
+        if !self.is_live {
+            self.active_at_ms = happened.active_at_ms();
+        }
     }
 
+    /// What is imported does not bring a conversation to the top of lists.
     fn changed(&mut self, happened: &Happened<'_>, event: &'static str) {
         self.events.insert(happened.version, event);
-        self.active_at_ms = happened.at_ms;
+        if !happened.is_imported() {
+            self.active_at_ms = happened.active_at_ms();
+        }
+    }
+
+    /// Messages that a user has not read, and in how many runs imported lines lie among all.
+    pub(super) fn unread(&self, user: &UserId) -> u64 {
+        let read = usize::try_from(self.cursor(user)).unwrap_or(usize::MAX);
+        self.messages.iter().skip(read).filter(|said| !said.imported).count() as u64
+    }
+
+    /// How often a line of an import follows something else.
+    pub(super) fn runs(&self) -> u64 {
+        let next =
+            |(runs, before): (u64, bool), said: &Said| (runs + u64::from(said.imported && !before), said.imported);
+        self.messages.iter().fold((0, false), next).0
     }
 
     /// Seq of the last message.

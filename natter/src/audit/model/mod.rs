@@ -142,7 +142,7 @@ impl Folded {
         self.forward
             .fold(model.position, sequence, |stored, _, outcomes| {
                 for placed in outcomes {
-                    model.outcome(placed.position, placed.stored_ms, &placed.outcome);
+                    model.outcome(placed.position, placed.stored_ms, placed.log_ms, &placed.outcome);
                 }
                 model.position = stored.sequence;
                 Ok(())

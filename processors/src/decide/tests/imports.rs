@@ -161,8 +161,8 @@ proptest! {
                 prop_assert_eq!((run.before, run.number), (earlier as u64, runs as u64));
             }
             before |= *imported;
-            let facts = &world.facts;
-            prop_assert_eq!(crate::decide::Facts::cursor(facts, id, &user("bob")), cursor);
+            let (facts, tenant) = (&world.facts, natter_schemas::names::Tenant::trusted("demo"));
+            prop_assert_eq!(crate::decide::Facts::cursor(facts, &tenant, id, &user("bob")), cursor);
             prop_assert_eq!(crate::decide::Facts::run(facts, id).is_some(), before);
         }
     }

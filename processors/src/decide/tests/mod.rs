@@ -53,7 +53,7 @@ impl World {
         self.log_ms = log_time(before_ms, self.stored_ms);
         self.ids.advance(self.log_ms);
         let rules = self.rules.as_ref();
-        let context = Context { stored_ms: self.stored_ms, before_ms, rules, learnt: self.learnt };
+        let context = Context { stored_ms: self.stored_ms, log_ms: self.log_ms, before_ms, rules, learnt: self.learnt };
         let checked = Needed::check(command, &self.facts);
         let decision = decide(command, context, &checked, &mut self.ids);
         if let Decision::Accepted(accepted) = &decision {
