@@ -24,7 +24,10 @@ pub fn open(path: &Path, encoding: Option<&'static Encoding>) -> anyhow::Result<
     let begins = reader.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
     let marked = Encoding::for_bom(begins);
     if encoding.is_none() && marked.is_none() && looks_like_utf_16(begins) {
-        bail!("{} looks like UTF-16 without a byte order mark: name it by --encoding utf-16le or utf-16be", path.display());
+        bail!(
+            "{} looks like UTF-16 without a byte order mark: name it by --encoding utf-16le or utf-16be",
+            path.display()
+        );
     }
     match encoding.or(marked.map(|(encoding, _)| encoding)) {
         None => Ok(reader),
@@ -35,7 +38,8 @@ pub fn open(path: &Path, encoding: Option<&'static Encoding>) -> anyhow::Result<
             Ok(reader)
         }
         Some(encoding) => {
-            let decoded = Decoded { reader, decoder: encoding.new_decoder_with_bom_removal(), text: Vec::new(), ended: false };
+            let decoded =
+                Decoded { reader, decoder: encoding.new_decoder_with_bom_removal(), text: Vec::new(), ended: false };
             Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, decoded)))
         }
     }

@@ -8,7 +8,7 @@ use natter_schemas::wire::client::{ImportTimeError, import_time};
 use natter_schemas::wire::times::{parse_rfc3339, rfc3339};
 use serde::Serialize;
 
-use super::identity::{Identifier, Identified};
+use super::identity::{Identified, Identifier};
 use super::line::{Line, Refusal, What};
 
 /// What a format tells of a line; nothing in it is checked.
@@ -96,8 +96,14 @@ impl Drafting {
         };
         let user = self.field("user", Some(user), is_name)?;
         let called = called.as_deref().and_then(name_of);
-        let identified =
-            Identified { number, user: &user, at_ms, id: id.as_deref(), what: &what, is_cleaned: is_cleaned || dropped != self.dropped };
+        let identified = Identified {
+            number,
+            user: &user,
+            at_ms,
+            id: id.as_deref(),
+            what: &what,
+            is_cleaned: is_cleaned || dropped != self.dropped,
+        };
         let identity = self.identifier.identity(&identified)?;
         let at = match at {
             At::Written(at) => at,
@@ -176,7 +182,10 @@ mod tests {
     fn control_characters_are_refused_or_dropped_and_counted() {
         let mut strict = Drafting::new(false, Identifier::new(None, [0; 16]));
         let refusal = strict.line(1, draft("a\0b")).unwrap_err();
-        assert!(refusal.message.contains("`text` contains '\\0'") && refusal.message.contains("--clean"), "{refusal:?}");
+        assert!(
+            refusal.message.contains("`text` contains '\\0'") && refusal.message.contains("--clean"),
+            "{refusal:?}"
+        );
         let mut cleaning = Drafting::new(true, Identifier::new(None, [0; 16]));
         let line = cleaning.line(1, draft("a\0b\r\nc\u{1b}\td")).unwrap();
         assert!(matches!(&line.what, What::Message { text, .. } if text.as_str() == "ab\nc\td"), "{line:?}");

@@ -37,7 +37,9 @@ impl FromStr for Fields {
             "user" => Ok(Field::User),
             "at" => Ok(Field::At),
             "text" => Ok(Field::Text),
-            other => Err(format!("`{other}` is no field that identifies a line; there are id, room, user, at and text")),
+            other => {
+                Err(format!("`{other}` is no field that identifies a line; there are id, room, user, at and text"))
+            }
         };
         text.split(',').map(field).collect::<Result<_, _>>().map(Self)
     }
@@ -107,7 +109,9 @@ impl Identifier {
         }
         let times = self.repeated.entry(seen).or_insert(0);
         *times += 1;
-        first_16(Sha256::new_with_prefix(b"natter repeated line\0").chain_update(hash).chain_update(times.to_le_bytes()))
+        first_16(
+            Sha256::new_with_prefix(b"natter repeated line\0").chain_update(hash).chain_update(times.to_le_bytes()),
+        )
     }
 }
 
@@ -161,7 +165,7 @@ mod tests {
         let identity = |(number, (user, at_ms, text, id)): (u64, &(&str, u64, &str, Option<&str>))| {
             let what = What::Message { room: ExternalId::trusted("r"), text: MessageText::trusted(text) };
             let (user, at_ms, id) = (UserId::trusted(user), *at_ms, *id);
-            let line = Identified { number, user: &user, at_ms, id, what: &what, is_cleaned: text == "cleaned" };
+            let line = Identified { number, user: &user, at_ms, id, what: &what, is_cleaned: *text == "cleaned" };
             identifier.identity(&line).unwrap()
         };
         (1..).zip(lines).map(identity).collect()

@@ -68,7 +68,10 @@ impl Lines {
         let offset = error.utf8_error().valid_up_to();
         let message = match self.encoding {
             Some(encoding) if encoding != encoding_rs::UTF_8 => {
-                format!("not {}: what stands at byte {offset} of the converted line cannot be converted", encoding.name())
+                format!(
+                    "not {}: what stands at byte {offset} of the converted line cannot be converted",
+                    encoding.name()
+                )
             }
             _ => {
                 let byte = error.as_bytes().get(offset).copied().unwrap_or_default();

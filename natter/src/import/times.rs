@@ -73,7 +73,7 @@ impl Guess {
     /// The order; `None`: it cannot be told.
     pub fn order(&self) -> Option<Dates> {
         let possible: Vec<_> = self.orders.iter().filter(|order| order.1).collect();
-        let going_on: Vec<_> = possible.iter().filter(|order| order.2).collect();
+        let going_on: Vec<_> = possible.iter().copied().filter(|order| order.2).collect();
         match (possible.as_slice(), going_on.as_slice()) {
             ([only], _) | (_, [only]) => Some(only.0),
             ([first, ..], _) if self.is_same => Some(first.0),
@@ -123,7 +123,7 @@ impl Zone {
     /// Unix milliseconds of a local time. Of an hour that the clock showed twice, the first; one that it passed over is an hour later.
     pub fn at_ms(&self, day: civil::Date, hour: i8, minute: i8, second: i8) -> Option<i64> {
         let time = civil::Time::new(hour, minute, second, 0).ok()?;
-        Some(day.to_datetime(time).to_zoned(self.0.clone()).ok()?.timestamp().as_millisecond())
+        Some(self.0.to_timestamp(day.to_datetime(time)).ok()?.as_millisecond())
     }
 }
 
@@ -171,6 +171,9 @@ mod tests {
         assert_eq!(noon("Europe/Berlin"), utc - 7_200_000, "summer time");
         assert!("Mars/Olympus".parse::<Zone>().unwrap_err().contains("`Mars/Olympus` is no time zone"));
         assert!("+27".parse::<Zone>().is_err());
-        assert_eq!((hour_of(12, false), hour_of(12, true), hour_of(11, true), hour_of(13, true)), (Some(0), Some(12), Some(23), None));
+        assert_eq!(
+            (hour_of(12, false), hour_of(12, true), hour_of(11, true), hour_of(13, true)),
+            (Some(0), Some(12), Some(23), None)
+        );
     }
 }

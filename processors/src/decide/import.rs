@@ -41,7 +41,10 @@ pub(super) fn line_keys(
     conversation: Option<ConversationId>,
 ) -> impl Iterator<Item = FactKey> {
     let follows = line.follows.filter(|_| is_principal(command)).map(|follows| follows.source);
-    [Some(line.source), follows].into_iter().flatten().filter_map(move |source| source_key(command, source, conversation))
+    [Some(line.source), follows]
+        .into_iter()
+        .flatten()
+        .filter_map(move |source| source_key(command, source, conversation))
 }
 
 fn source_key(command: &Command, source: [u8; 16], conversation: Option<ConversationId>) -> Option<FactKey> {

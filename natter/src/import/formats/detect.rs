@@ -72,7 +72,8 @@ fn is_irc(line: &str) -> bool {
     if line.starts_with("--- Log opened ") || line.starts_with("--- Day changed ") {
         return true;
     }
-    let digits = |text: &str| text.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte }).collect::<Vec<_>>();
+    let digits =
+        |text: &str| text.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte }).collect::<Vec<_>>();
     let shape = digits(line.get(..20).unwrap_or(line));
     shape.starts_with(b"0000-00-00 00:00:00\t") || shape.starts_with(b"00:00 <") || shape.starts_with(b"00:00:00 <")
 }

@@ -188,7 +188,9 @@ fn draft(room: &str, message: Message, people: &mut People, losses: &mut Losses)
     let mut text = message.content;
     for Author { id, name, nickname, .. } in &message.mentions {
         let called = nickname.as_ref().unwrap_or(name);
-        text = text.replace(&format!("<@{id}>"), &format!("@{called}")).replace(&format!("<@!{id}>"), &format!("@{called}"));
+        text = text
+            .replace(&format!("<@{id}>"), &format!("@{called}"))
+            .replace(&format!("<@!{id}>"), &format!("@{called}"));
     }
     if text.trim().is_empty() {
         losses.add("messages without a text", 1);
@@ -206,7 +208,9 @@ fn draft(room: &str, message: Message, people: &mut People, losses: &mut Losses)
         room: Some(room.to_owned()),
         user: people.id(&id, &full),
         called: Some(nickname.filter(|name| !name.is_empty()).unwrap_or(name)),
-        at: parse_rfc3339(&message.timestamp).and_then(|ms| i64::try_from(ms).ok()).map_or(At::Written(message.timestamp), At::Ms),
+        at: parse_rfc3339(&message.timestamp)
+            .and_then(|ms| i64::try_from(ms).ok())
+            .map_or(At::Written(message.timestamp), At::Ms),
         id: Some(message.id),
         what: DraftWhat::Message(Some(text)),
         is_cleaned: false,
@@ -217,7 +221,6 @@ fn draft(room: &str, message: Message, people: &mut People, losses: &mut Losses)
 mod tests {
     use super::super::Format;
     use super::super::told::of_text;
-    use super::*;
 
     const EXPORT: &str = r#"{
       "guild": {"id": "1", "name": "Tea house", "iconUrl": "x"},

@@ -166,7 +166,7 @@ fn without_codes(text: &str) -> String {
         match c {
             '\u{2}' | '\u{f}' | '\u{11}' | '\u{16}' | '\u{1d}' | '\u{1e}' | '\u{1f}' => {}
             '\u{3}' => {
-                let mut digits = |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+                let digits = |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| {
                     (0..2).filter(|_| rest.next_if(char::is_ascii_digit).is_some()).count()
                 };
                 if digits(&mut rest) > 0 {

@@ -15,11 +15,21 @@ use crate::import::people::{self, People};
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Raw {
-    Team { team: Team },
-    Channel { channel: Channel },
-    User { user: User },
-    Post { post: Post },
-    DirectPost { direct_post: Reactions },
+    Team {
+        team: Team,
+    },
+    Channel {
+        channel: Channel,
+    },
+    User {
+        user: User,
+    },
+    Post {
+        post: Post,
+    },
+    DirectPost {
+        direct_post: Reactions,
+    },
     #[serde(other)]
     Other,
 }
@@ -91,7 +101,9 @@ pub fn tell(input: &Input, losses: &mut Losses, sink: Sink<'_>) -> anyhow::Resul
                 code: if error.is_data() { ErrorCode::InvalidField } else { ErrorCode::InvalidFrame },
                 message: format!("line {} of the file: {error}", lines.number()),
             }),
-            Err(refusal) => Err(Refusal { message: format!("line {} of the file: {}", lines.number(), refusal.message), ..refusal }),
+            Err(refusal) => {
+                Err(Refusal { message: format!("line {} of the file: {}", lines.number(), refusal.message), ..refusal })
+            }
         };
         match raw {
             Ok(raw) => telling.line(raw, losses, sink)?,
@@ -207,7 +219,10 @@ nonsense
 "#;
         let told = of_text(Format::Mattermost, "export.jsonl", export, |_| {}).unwrap();
         let lines = told.lines();
-        assert_eq!(lines[..2], ["1 town-square ada 2020-01-01T12:00:00.123Z: hi", "2 town-square bob 2020-01-01T12:00:01.000Z: ho"]);
+        assert_eq!(
+            lines[..2],
+            ["1 town-square ada 2020-01-01T12:00:00.123Z: hi", "2 town-square bob 2020-01-01T12:00:01.000Z: ho"]
+        );
         assert!(lines[2].starts_with("3 refused: line 9 of the file: missing field `create_at`"), "{lines:?}");
         assert!(lines[3].starts_with("4 refused: line 11 of the file: expected ident"), "{lines:?}");
         assert_eq!(lines.len(), 4);

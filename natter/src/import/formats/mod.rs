@@ -90,6 +90,19 @@ impl Losses {
 }
 
 impl Input {
+    /// A file of Natter's own format.
+    pub fn lines(path: PathBuf) -> Self {
+        Self {
+            path,
+            format: Format::Natter,
+            encoding: None,
+            clean: false,
+            dates: None,
+            zone: Zone::default(),
+            room: None,
+        }
+    }
+
     /// Tells everything there is, in order.
     ///
     /// # Errors
@@ -110,11 +123,15 @@ impl Input {
         let named = || {
             let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             // The export of a folder of packed logs has two endings.
-            let stem = [".txt", ".log", ".weechatlog"].iter().fold(stem, |stem, ending| match stem.strip_suffix(ending) {
-                Some(stem) => stem.to_owned(),
-                None => stem,
-            });
-            let stem = stem.strip_prefix("WhatsApp Chat with ").or_else(|| stem.strip_prefix("WhatsApp Chat - ")).unwrap_or(&stem);
+            let stem =
+                [".txt", ".log", ".weechatlog"].iter().fold(stem, |stem, ending| match stem.strip_suffix(ending) {
+                    Some(stem) => stem.to_owned(),
+                    None => stem,
+                });
+            let stem = stem
+                .strip_prefix("WhatsApp Chat with ")
+                .or_else(|| stem.strip_prefix("WhatsApp Chat - "))
+                .unwrap_or(&stem);
             // WeeChat's files are called `irc.network.#room`.
             match stem.rsplit_once(".#") {
                 Some((_, room)) => format!("#{room}"),
@@ -138,7 +155,7 @@ pub mod told {
     }
 
     pub fn input(format: Format, path: PathBuf) -> Input {
-        Input { path, format, encoding: None, clean: false, dates: None, zone: Zone::default(), room: None }
+        Input { format, ..Input::lines(path) }
     }
 
     pub fn tell(input: &Input) -> anyhow::Result<Told> {

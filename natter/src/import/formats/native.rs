@@ -100,7 +100,8 @@ mod tests {
         let told = line(8, r#"{"room":"a","at":"2004-12-25T09:14:00Z","user":"u","kind":"rename","to":"v"}"#);
         assert!(matches!(told.unwrap().what, What::Rename { .. }));
         let [text, number] = [r#""7""#, "7"].map(|id| {
-            let told = line(8, &format!(r#"{{"room":"a","at":"2004-12-25T09:14:00Z","user":"u","text":"x","id":{id}}}"#));
+            let told =
+                line(8, &format!(r#"{{"room":"a","at":"2004-12-25T09:14:00Z","user":"u","text":"x","id":{id}}}"#));
             told.unwrap().identity.unwrap()
         });
         assert_eq!(text, number);

@@ -118,7 +118,8 @@ fn called(users: Vec<User>) -> HashMap<String, Called> {
     let called = |user: User| {
         let User { id, name, real_name, profile } = user;
         let name = name.unwrap_or_else(|| id.clone());
-        let shown = [profile.display_name, profile.real_name, real_name].into_iter().flatten().find(|name| !name.is_empty());
+        let shown =
+            [profile.display_name, profile.real_name, real_name].into_iter().flatten().find(|name| !name.is_empty());
         (id, Called { shown: shown.unwrap_or_else(|| name.clone()), name })
     };
     users.into_iter().map(called).collect()
@@ -131,13 +132,22 @@ struct Telling {
 }
 
 impl Telling {
-    fn day(&mut self, files: &mut Files, channel: &str, day: &str, losses: &mut Losses, sink: Sink<'_>) -> anyhow::Result<()> {
+    fn day(
+        &mut self,
+        files: &mut Files,
+        channel: &str,
+        day: &str,
+        losses: &mut Losses,
+        sink: Sink<'_>,
+    ) -> anyhow::Result<()> {
         // One message that is none must not take its day with it.
         let raw: Vec<Box<serde_json::value::RawValue>> = json(files, day)?;
         let mut messages: Vec<Result<(i64, Message), String>> = Vec::new();
         for raw in raw {
             messages.push(match serde_json::from_str::<Message>(raw.get()) {
-                Ok(message) => microseconds(&message.ts).map(|at| (at, message)).ok_or_else(|| "`ts` is no time".to_owned()),
+                Ok(message) => {
+                    microseconds(&message.ts).map(|at| (at, message)).ok_or_else(|| "`ts` is no time".to_owned())
+                }
                 Err(error) => Err(error.to_string()),
             });
         }
@@ -165,7 +175,9 @@ impl Telling {
         losses.add("files", message.files.len() as u64);
         losses.add("attachments and previews of links", message.attachments.len() as u64);
         losses.add("marks of edited messages", u64::from(message.edited.is_some()));
-        let text = text::plain(message.text.as_deref().unwrap_or_default(), &|id| self.called.get(id).map(|called| called.shown.clone()));
+        let text = text::plain(message.text.as_deref().unwrap_or_default(), &|id| {
+            self.called.get(id).map(|called| called.shown.clone())
+        });
         if text.trim().is_empty() {
             losses.add("messages without a text", 1);
             return None;
@@ -238,7 +250,10 @@ mod tests {
                {"type":"message","user":"U1","text":"a &lt;b&gt; &amp; <@U2>, <!here>\n<https://x.y|x>","ts":"1577880000.000200",
                 "reactions":[{"name":"tada","users":["U1","U2"],"count":2}],"edited":{"user":"U1","ts":"1"}}]"#,
         ),
-        ("tea/2020-01-02.json", r#"[{"type":"message","user":"U2","text":"","files":[{"id":"F1"}],"ts":"1577966400.000100"},{"text":"no time"}]"#),
+        (
+            "tea/2020-01-02.json",
+            r#"[{"type":"message","user":"U2","text":"","files":[{"id":"F1"}],"ts":"1577966400.000100"},{"text":"no time"}]"#,
+        ),
         (
             "ops/2020-01-03.json",
             r#"[{"type":"message","subtype":"bot_message","bot_id":"B1","username":"Build Bot","text":"green","ts":"1578052800.000000"},
@@ -258,12 +273,19 @@ mod tests {
                 "6 refused: a message in tea/2020-01-02.json: missing field `ts` at line 1 column 18",
             ]
         );
-        let (ids, called): (Vec<_>, Vec<_>) =
-            told.drafts.iter().filter_map(|(_, draft)| draft.as_ref().ok()).map(|draft| (draft.id.clone(), draft.called.clone())).unzip();
+        let (ids, called): (Vec<_>, Vec<_>) = told
+            .drafts
+            .iter()
+            .filter_map(|(_, draft)| draft.as_ref().ok())
+            .map(|draft| (draft.id.clone(), draft.called.clone()))
+            .unzip();
         assert_eq!(ids[2].as_deref(), Some("1577880000.000200"));
         assert_eq!(called.iter().flatten().collect::<Vec<_>>(), ["Build Bot", "Eve", "Ada L.", "Bob"]);
         let lost: HashMap<_, _> = told.lost().into_iter().collect();
-        assert_eq!((lost["reactions"], lost["files"], lost["messages without a text"], lost["marks of edited messages"]), (2, 1, 1, 1));
+        assert_eq!(
+            (lost["reactions"], lost["files"], lost["messages without a text"], lost["marks of edited messages"]),
+            (2, 1, 1, 1)
+        );
         assert_eq!(lost["private channels (an import makes public rooms)"], 1);
         assert_eq!(lost["threads: replies, which stand in the room as other messages do"], 1);
     }

@@ -19,8 +19,11 @@ use crate::import::times::{Dates, Guess, Triple, hour_of};
 /// No more of a message is held: it is refused as too long anyway.
 const MESSAGE_BYTES_MAX: usize = 1 << 16;
 /// How what WhatsApp itself says begins.
-const NOTICES: [&str; 3] =
-    ["Messages and calls are end-to-end encrypted", "Messages to this chat and calls", "Messages to this group are now secured"];
+const NOTICES: [&str; 3] = [
+    "Messages and calls are end-to-end encrypted",
+    "Messages to this chat and calls",
+    "Messages to this group are now secured",
+];
 const DELETED: [&str; 2] = ["This message was deleted", "You deleted this message"];
 const EDITED: &str = "<This message was edited>";
 
@@ -71,7 +74,9 @@ pub fn tell(input: &Input, losses: &mut Losses, sink: Sink<'_>) -> anyhow::Resul
                 }
                 Some(_) => {}
                 None if in_notice || line.trim().is_empty() => {}
-                None => sink(number, Err(Refusal::field("no message begins here: a date, a time, a name and a colon")))?,
+                None => {
+                    sink(number, Err(Refusal::field("no message begins here: a date, a time, a name and a colon")))?
+                }
             }
             continue;
         };
@@ -82,18 +87,22 @@ pub fn tell(input: &Input, losses: &mut Losses, sink: Sink<'_>) -> anyhow::Resul
             losses.add("notices of WhatsApp (who came and went, encryption)", 1);
             continue;
         };
-        let draft = match dates.day(head.date).and_then(|day| input.zone.at_ms(day, head.hour, head.minute, head.second)) {
-            Some(at_ms) => Ok(Draft {
-                room: Some(room.clone()),
-                user: people.id(name, name),
-                called: Some(name.to_owned()),
-                at: At::Ms(at_ms),
-                id: None,
-                what: DraftWhat::Message(Some(text.to_owned())),
-                is_cleaned: false,
-            }),
-            None => Err(Refusal::field(format!("`at` is no time: {:?} as day, month and year in the order {dates:?}", head.date))),
-        };
+        let draft =
+            match dates.day(head.date).and_then(|day| input.zone.at_ms(day, head.hour, head.minute, head.second)) {
+                Some(at_ms) => Ok(Draft {
+                    room: Some(room.clone()),
+                    user: people.id(name, name),
+                    called: Some(name.to_owned()),
+                    at: At::Ms(at_ms),
+                    id: None,
+                    what: DraftWhat::Message(Some(text.to_owned())),
+                    is_cleaned: false,
+                }),
+                None => Err(Refusal::field(format!(
+                    "`at` is no time: {:?} as day, month and year in the order {dates:?}",
+                    head.date
+                ))),
+            };
         pending = Some(Pending { number, draft });
     }
     finish(pending, losses, sink)
@@ -129,9 +138,10 @@ fn is_media(line: &str) -> bool {
     line == "<Media omitted>"
         || line.ends_with("(file attached)")
         || (line.starts_with("<attached: ") && line.ends_with('>'))
-        || ["image", "video", "audio", "sticker", "GIF", "document", "Contact card", "video note"]
-            .iter()
-            .any(|kind| line.strip_suffix(" omitted").is_some_and(|left| left == *kind || left.ends_with(&format!("\u{200e}{kind}"))))
+        || ["image", "video", "audio", "sticker", "GIF", "document", "Contact card", "video note"].iter().any(|kind| {
+            line.strip_suffix(" omitted")
+                .is_some_and(|left| left == *kind || left.ends_with(&format!("\u{200e}{kind}")))
+        })
 }
 
 /// Without the marks of direction that WhatsApp puts before names and its own words.
@@ -179,7 +189,11 @@ pub fn head(line: &str) -> Option<Head<'_>> {
         hour = hour_of(hour, is_afternoon)?;
         line = rest;
     }
-    let rest = if is_bracketed { spaces(line.strip_prefix(']')?)? } else { spaces(line)?.strip_prefix('-').and_then(spaces)? };
+    let rest = if is_bracketed {
+        spaces(line.strip_prefix(']')?)?
+    } else {
+        spaces(line)?.strip_prefix('-').and_then(spaces)?
+    };
     let said = unmarked(rest).split_once(": ").or_else(|| Some((unmarked(rest).strip_suffix(':')?, "")));
     let said = said.map(|(name, text)| (unmarked(name).trim(), text)).filter(|(name, _)| !name.is_empty());
     let (minute, at_second) = (i8::try_from(minute).ok()?, i8::try_from(at_second).ok()?);
@@ -234,14 +248,27 @@ mod tests {
             ("1/2/20, 12:05\u{202f}am - +49 171 1: hi", [1, 2, 20], (0, 5, 0), Some(("+49 171 1", "hi"))),
             ("1/2/20 1:05 p. m. - Ada: hi", [1, 2, 20], (13, 5, 0), Some(("Ada", "hi"))),
             ("[31.12.20, 23:59:58] Ada: hi", [31, 12, 20], (23, 59, 58), Some(("Ada", "hi"))),
-            ("\u{200e}[12/31/20, 11:59:58\u{202f}PM] ~\u{a0}Ada: \u{200e}hi", [12, 31, 20], (23, 59, 58), Some(("~\u{a0}Ada", "\u{200e}hi"))),
+            (
+                "\u{200e}[12/31/20, 11:59:58\u{202f}PM] ~\u{a0}Ada: \u{200e}hi",
+                [12, 31, 20],
+                (23, 59, 58),
+                Some(("~\u{a0}Ada", "\u{200e}hi")),
+            ),
             ("12/31/20, 11:59 PM - Ada left", [12, 31, 20], (23, 59, 0), None),
             ("12/31/20, 11:59 PM - Ada:", [12, 31, 20], (23, 59, 0), Some(("Ada", ""))),
         ] {
             let head = head(line).unwrap_or_else(|| panic!("{line}"));
             assert_eq!((head.date, (head.hour, head.minute, head.second), head.said), (date, time, said), "{line}");
         }
-        for line in ["", "hello", "1/2/20", "12:30 - Ada: hi", "1/2/20, 25 - x", "1/2/20, 13:05 PM - Ada: hi", "[1/2/20, 1:05 Ada: hi"] {
+        for line in [
+            "",
+            "hello",
+            "1/2/20",
+            "12:30 - Ada: hi",
+            "1/2/20, 25 - x",
+            "1/2/20, 13:05 PM - Ada: hi",
+            "[1/2/20, 1:05 Ada: hi",
+        ] {
             assert_eq!(head(line), None, "{line}");
         }
     }
@@ -297,7 +324,9 @@ a caption\r
 
     #[test]
     fn what_is_no_message_is_refused_by_line() {
-        let (lines, _) = lines("what\n31/12/20, 11:59 - Ada: hi\n40/12/20, 11:59 - Ada: hi\n", |input| input.dates = Some(Dates::Dmy));
+        let (lines, _) = lines("what\n31/12/20, 11:59 - Ada: hi\n40/12/20, 11:59 - Ada: hi\n", |input| {
+            input.dates = Some(Dates::Dmy)
+        });
         assert!(lines[0].starts_with("1 refused: no message begins here"), "{lines:?}");
         assert!(lines[2].starts_with("3 refused: `at` is no time"), "{lines:?}");
     }

@@ -44,7 +44,14 @@ fn lines_of_another_source_are_others() {
     let mut world = World::new();
     let id = world.given(&line(1, 0, "ada", room("tea"))).conversation().expect("made");
     accepted(world.when(&line(1, 0, "ada", send(id, "first"))));
-    let other = Origin::Import(ImportLine { source: [2; 16], line: 1, previous: 0, at_ms: 1000, introduces: false, follows: None });
+    let other = Origin::Import(ImportLine {
+        source: [2; 16],
+        line: 1,
+        previous: 0,
+        at_ms: 1000,
+        introduces: false,
+        follows: None,
+    });
     accepted(world.when(&Command { origin: other, ..by("ada", send(id, "first of another")) }));
 }
 

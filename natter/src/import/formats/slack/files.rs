@@ -39,7 +39,9 @@ impl Files {
         }
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let archive = ZipArchive::new(file).with_context(|| format!("{} is no zip file", path.display()))?;
-        let lists = archive.file_names().filter(|name| *name == CHANNELS || name.ends_with(&format!("/{CHANNELS}")));
+        // A name that is no text is none of Slack's.
+        let names = archive.file_names().filter_map(Result::ok);
+        let lists = names.filter(|name| *name == CHANNELS || name.ends_with(&format!("/{CHANNELS}")));
         let Some(list) = lists.min_by_key(|name| name.len()) else {
             bail!("{} is no export of Slack: it has no {CHANNELS}", path.display());
         };
@@ -64,7 +66,7 @@ impl Files {
             }
             Self::Zip(archive, folder) => {
                 let prefix = format!("{folder}{name}/");
-                Box::new(archive.file_names().filter_map(move |name| Some(name.strip_prefix(&prefix)?.to_owned())))
+                Box::new(archive.file_names().filter_map(move |name| Some(name.ok()?.strip_prefix(&prefix)?.to_owned())))
             }
         };
         let is_json = |file: &String| file.to_lowercase().ends_with(".json") && !file.contains('/');

@@ -54,7 +54,10 @@ mod tests {
             ("1 &lt; 2 &amp;&amp; 3 &gt; 2 &amp;lt;", "1 < 2 && 3 > 2 &lt;"),
             ("<@U1> and <@U2> and <@U3|cy>", "@Ada and @U2 and @cy"),
             ("<#C1|ops> <!channel> <!subteam^S1|@crew>", "#ops @channel @crew"),
-            ("<https://x.y/?a=1&amp;b=2> <http://x.y|x.y> <https://x.y|here>", "https://x.y/?a=1&b=2 http://x.y here (https://x.y)"),
+            (
+                "<https://x.y/?a=1&amp;b=2> <http://x.y|x.y> <https://x.y|here>",
+                "https://x.y/?a=1&b=2 http://x.y here (https://x.y)",
+            ),
             ("<mailto:a@x.y|a@x.y>", "a@x.y"),
             ("a <b", "a <b"),
         ] {
