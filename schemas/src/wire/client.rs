@@ -421,6 +421,30 @@ mod tests {
     }
 
     #[test]
+    fn what_an_imported_line_follows() {
+        let with = |follows: &str| {
+            let import = format!(
+                r#"{{"source":"{0}","line":1,"previous":0,"at":"2004-12-25T09:14:00Z","follows":{follows}}}"#,
+                "0a".repeat(16)
+            );
+            format!(
+                r#"{{"id":"1","cmd":"message.send","ref":"r","conversation":"5","text":"x\r\ny","import":{import}}}"#
+            )
+        };
+        let frame = parse(with(&format!(r#"{{"source":"{}","line":7}}"#, "0b".repeat(16))).as_bytes());
+        let Ok(ClientFrame::Command(ClientCommand { import: Some(line), body: Body::Send { text, .. }, .. })) = frame
+        else {
+            panic!("{frame:?}")
+        };
+        assert_eq!(line.follows, Some(Follows { source: [0x0b; 16], line: 7 }));
+        assert_eq!(text.as_str(), "x\ny");
+        let (_, code, message) = refused(&with(r#"{"source":"7","line":7}"#));
+        assert_eq!((code, message.as_str()), (ErrorCode::InvalidField, "`import.follows.source` is not 32 hex digits"));
+        let (_, _, message) = refused(&with(r#"{"line":7}"#));
+        assert!(message.starts_with("`import.follows`: missing field `source`"), "{message}");
+    }
+
+    #[test]
     fn times_that_the_history_cannot_hold_are_refused() {
         let with = |at: &str, more: &str| {
             let source = "00".repeat(16);

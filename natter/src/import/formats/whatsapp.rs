@@ -158,9 +158,11 @@ fn order_of_dates(input: &Input) -> anyhow::Result<Dates> {
             heads += 1;
         }
     }
+    if heads == 0 {
+        bail!("{} has no line that begins like a message of WhatsApp", input.path.display());
+    }
     match guess.order() {
         Some(order) => Ok(order),
-        None if heads == 0 => bail!("{} has no line that begins like a message of WhatsApp", input.path.display()),
         None => bail!(
             "{} does not tell whether day or month stands first in its dates: say it by --dates dmy or --dates mdy",
             input.path.display()

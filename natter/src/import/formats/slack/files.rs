@@ -66,7 +66,9 @@ impl Files {
             }
             Self::Zip(archive, folder) => {
                 let prefix = format!("{folder}{name}/");
-                Box::new(archive.file_names().filter_map(move |name| Some(name.ok()?.strip_prefix(&prefix)?.to_owned())))
+                Box::new(
+                    archive.file_names().filter_map(move |name| Some(name.ok()?.strip_prefix(&prefix)?.to_owned())),
+                )
             }
         };
         let is_json = |file: &String| file.to_lowercase().ends_with(".json") && !file.contains('/');
