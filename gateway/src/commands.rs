@@ -90,6 +90,11 @@ impl Commands {
         Self { publisher, partitions, finder, stopped, meters }
     }
 
+    /// What commands go by.
+    pub fn publisher(&self) -> Publisher<Waiting> {
+        self.publisher.clone()
+    }
+
     /// Sends a session's command; the answer goes to `requests`. They are counted as unanswered by the caller before. One for which something has to be looked up goes later, and what is for the same aggregate goes behind it.
     pub fn submit(&self, session: &Arc<SessionHandle>, requests: Requests, command: Command) {
         let waits = evidence::is_needed(&command);

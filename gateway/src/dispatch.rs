@@ -150,13 +150,12 @@ impl Dispatcher {
     pub fn new(
         partition: u16,
         last: u64,
-        publisher: Publisher<Waiting>,
         commands: Commands,
         signals: SignalSender,
         meters: Arc<Meters>,
         stopped: StoppedPartitions,
     ) -> Self {
-        let (rooms, ahead) = (Rooms::new(), Vec::new());
+        let (publisher, rooms, ahead) = (commands.publisher(), Rooms::new(), Vec::new());
         Self { partition, last, publisher, commands, signals, meters, stopped, is_stopped: false, rooms, ahead }
     }
 

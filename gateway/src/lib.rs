@@ -75,7 +75,7 @@ pub async fn run(
     let finder = Finder::start(&reads, log.partitions());
     let (stopped, counted) = (config.stopped.clone(), Arc::clone(&meters));
     let commands = Commands::new(publisher.clone(), log.partitions(), finder, stopped, counted);
-    let starting = start_partitions(&log, &publisher, &commands, &meters, &config.stopped);
+    let starting = start_partitions(&log, &commands, &meters, &config.stopped);
     let (routing, mut partitions) = tokio::select! {
         started = starting => started?,
         never = serve::refuse_all(&listener) => match never {},
@@ -101,7 +101,6 @@ pub async fn run(
 /// A task, a live feed and a signal feed for every partition. A broker that is away is waited for.
 async fn start_partitions(
     log: &Log,
-    publisher: &Publisher<Waiting>,
     commands: &Commands,
     meters: &Arc<Meters>,
     stopped: &StoppedPartitions,
@@ -111,12 +110,12 @@ async fn start_partitions(
     let mut tasks = JoinSet::new();
     for (partition, requests) in (0..).zip(requests) {
         let (into, live) = mpsc::channel(LIVE_QUEUE);
-        let asked = publisher.clone();
+        let asked = commands.publisher();
         let hurried: Hurried = Arc::new(move |partition| asked.unanswered(partition) > 0);
         let (feed, signal_feed) = feeds(log, partition, &hurried, &into).await?;
-        let (publisher, commands) = (publisher.clone(), commands.clone());
-        let (signals, meters, stopped) = (signals.clone(), Arc::clone(meters), stopped.clone());
-        let dispatcher = Dispatcher::new(partition, feed.start(), publisher, commands, signals, meters, stopped);
+        let (commands, signals) = (commands.clone(), signals.clone());
+        let (meters, stopped) = (Arc::clone(meters), stopped.clone());
+        let dispatcher = Dispatcher::new(partition, feed.start(), commands, signals, meters, stopped);
         tasks.spawn(async move {
             let ended = dispatcher.run(live, signal_feed, requests).await;
             // The feed ends with it.

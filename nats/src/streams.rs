@@ -252,13 +252,15 @@ async fn resize(link: &Link, found: &Config, max_bytes: i64) -> Result<(), LogEr
 async fn may_resize(link: &Link, config: &LogConfig, found: &Info, max_bytes: i64) -> Result<bool, LogError> {
     let (name, grows) = (&found.config.name, max_bytes > found.config.max_bytes);
     let bytes = |wanted: i64| u64::try_from(wanted).unwrap_or(0);
-    let (commands, outcomes) = match name.split_once('_') {
-        Some(("CMD", partition)) if grows => {
-            let Some(outcomes) = info(link, &format!("EVT_{partition}")).await? else { return Ok(true) };
+    let parts = name.split_once('_').map(|(kind, partition)| (kind, partition.parse()));
+    let Some((kind, Ok(partition))) = parts else { return Ok(true) };
+    let (commands, outcomes) = match kind {
+        "CMD" if grows => {
+            let Some(outcomes) = info(link, &outcome_stream(partition)).await? else { return Ok(true) };
             (bytes(max_bytes), bytes(outcomes.config.max_bytes).saturating_sub(outcomes.state.bytes))
         }
-        Some(("EVT", partition)) if !grows => {
-            let commands = info(link, &format!("CMD_{partition}")).await?.map_or(0, |found| found.state.bytes);
+        "EVT" if !grows => {
+            let commands = info(link, &command_stream(partition)).await?.map_or(0, |found| found.state.bytes);
             (commands.max(config.bytes.commands), bytes(max_bytes).saturating_sub(found.state.bytes))
         }
         _ => return Ok(true),

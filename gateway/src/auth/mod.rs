@@ -15,7 +15,6 @@ use natter_schemas::error::ErrorCode;
 use natter_schemas::names::{DisplayName, Tenant, UserId};
 use natter_schemas::wire::server::ErrorBody;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use claims::{Audience, Presented};
 
@@ -87,7 +86,7 @@ const EXTENSIONS: [&str; 2] = ["crit", "b64"];
 
 fn extension(token: &str) -> Option<&'static str> {
     let header = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
-    let names: HashMap<String, IgnoredAny> = serde_json::from_slice(&header).ok()?;
+    let names: HashMap<String, serde_json::Value> = serde_json::from_slice(&header).ok()?;
     EXTENSIONS.into_iter().find(|name| names.contains_key(*name))
 }
 

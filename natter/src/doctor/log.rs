@@ -139,7 +139,9 @@ async fn streams(log: &Log, config: &LogConfig, data: Option<&Path>, report: &mu
             Err(error) => return report.add(Finding::warning("log space", error, "let its user read EVT_p")),
         }
     }
-    space(&rooms).into_iter().for_each(|finding| report.add(finding));
+    for finding in space(&rooms) {
+        report.add(finding);
+    }
     if let Some(data) = data {
         machine::disk(data, all.iter().map(|one| one.bytes_max.saturating_sub(one.bytes)).sum(), report);
     }

@@ -146,7 +146,9 @@ impl Asked<'_> {
         let revision = if formats::is_native(&format) { parameters.revision } else { 0 };
         native::check(revision)?;
         if revision > 0 {
-            native::SETTINGS.iter().for_each(|(name, value)| parameters.set(name, value));
+            for (name, value) in &native::SETTINGS {
+                parameters.set(name, value);
+            }
         }
         // Whoever may write does so by inserts; a statement that is none only reads.
         let session = self.session(&parameters, self.read_only || self.role.is_limited())?;

@@ -6,8 +6,13 @@ use super::library::{Connection, Engine};
 use super::policies::RowPolicies;
 use super::request::{Parameters, TIMEZONE};
 
-/// What a request gets that asks for nothing else. Ids of messages are larger than JavaScript's numbers are exact.
-pub const DEFAULTS: [(&str, &str); 2] = [(TIMEZONE, "UTC"), ("output_format_json_quote_64bit_integers", "1")];
+/// What a request gets that asks for nothing else. Ids of messages are larger than JavaScript's numbers are exact. A view with a
+/// PREWHERE does not go together with reading words out of their index alone (tried with 26.7: a column is missed).
+pub const DEFAULTS: [(&str, &str); 3] = [
+    (TIMEZONE, "UTC"),
+    ("output_format_json_quote_64bit_integers", "1"),
+    ("query_plan_direct_read_from_text_index", "0"),
+];
 
 /// What a request's connection is told before its statement. Every request has a connection of its own, so that nothing of one is seen by the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +150,7 @@ mod tests {
         let session = Session::new(parameters, role, &policies, read_only).expect("a session");
         let comment = format!("log_comment = '{}'", policies.comment(role.tenant()));
         let held = session.level.map(|level| format!("SET readonly = '{level}'"));
-        let defaults = "session_timezone = 'UTC', output_format_json_quote_64bit_integers = '1', ";
+        let defaults = "session_timezone = 'UTC', output_format_json_quote_64bit_integers = '1', query_plan_direct_read_from_text_index = '0', ";
         let prepared = session.preparation.into_iter().map(|text| text.replace(&comment, "C").replace(defaults, ""));
         prepared.chain(held).collect()
     }

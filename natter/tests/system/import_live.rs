@@ -23,14 +23,14 @@ const UNREAD: &str = "SELECT sum(c.last_seq - m.read_seq - arrayCount(seq -> seq
 
 fn old_lines() -> String {
     let line = |number: u64| {
-        let user = if number % 2 == 0 { "ada" } else { "cy" };
+        let user = if number.is_multiple_of(2) { "ada" } else { "cy" };
         json!({ "room": "ops", "user": user, "at": format!("2004-12-25T09:{:02}:{:02}Z", number / 60, number % 60), "text": "old" })
     };
     let rename = json!({ "kind": "rename", "user": "ada", "at": "2004-12-26T00:00:00Z", "to": "Ada of old" });
     let far = json!({ "room": "ops", "user": "cy", "at": FAR, "text": "far" });
     let too_far = json!({ "room": "ops", "user": "cy", "at": "2300-01-01T00:00:00Z", "text": "too far" });
     let lines = (1..=OLD_LINES).map(line).chain([rename, far, too_far]);
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.fold(String::new(), |text, line| text + &format!("{line}\n"))
 }
 
 async fn import_text(process: &Process, folder: &Path, text: &str) -> crate::import::Summary {
@@ -68,7 +68,7 @@ async fn group(ada: &mut Client, external: &str) {
 
 async fn say(client: &mut Client, external: &str, text: &str) -> Value {
     let conversation = format!("ext:{external}");
-    client.ok(json!({ "cmd": "message.send", "conversation": conversation, "text": text, "ref": format!("{external} {text}") })).await
+    client.ok(json!({ "cmd": "message.send", "conversation": conversation, "text": text, "ref": format!("{external}-{text}") })).await
 }
 
 /// What a session was sent of a room until somebody said `text` there.

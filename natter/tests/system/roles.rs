@@ -167,7 +167,7 @@ async fn the_roles_run_apart_and_survive_each_others_death() {
         assert_eq!(gateway.ready().await, ["nats", "processors", "redis", "clickhouse", "s3", "gateway"]);
     }
     for processor in &processors {
-        assert_eq!(processor.ready().await, ["nats", "redis", "clickhouse", "processor"]);
+        assert_eq!(processor.ready().await, ["nats", "redis", "processor"]);
     }
     for projector in &projectors {
         let named = projector.ready().await;
@@ -313,7 +313,7 @@ async fn a_role_says_all_that_it_lacks_at_once() {
     let folder = tempfile::tempdir().unwrap();
     for (role, lacks) in [
         ("gateway", vec!["log.url", "redis.url", "clickhouse.url", "tenants.master", "NATTER_TENANTS_MASTER"]),
-        ("processor", vec!["log.url", "redis.url", "clickhouse.url"]),
+        ("processor", vec!["log.url", "redis.url"]),
         ("projector", vec!["log.url", "redis.url", "clickhouse.url"]),
         ("setup", vec!["log.url", "clickhouse.url", "s3.endpoint", "s3.secret_key"]),
     ] {

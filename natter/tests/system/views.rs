@@ -1,6 +1,7 @@
 //! The Redis views over a real Redis: against a model, applied twice, by two projectors, after Redis fell back.
 
 mod cluster;
+mod large;
 
 use std::time::Duration;
 
@@ -345,28 +346,4 @@ async fn servers_that_evict_are_refused() {
     let wrong = servers.redis_url().replace("://:", "://:x");
     let refused = Redis::connect(&wrong).await.unwrap_err();
     assert!(matches!(refused, ViewError::Mismatch(_)), "{refused}");
-}
-
-/// The hot view holds each message once, whichever way the log was applied.
-#[tokio::test]
-async fn a_view_that_was_half_written_is_completed() {
-    let servers = Servers::start().await;
-    let redis = Redis::connect(servers.redis_url()).await.unwrap();
-    let (projector, log) = (RedisProjector::new(redis.clone()), log_id('a'));
-    let mut generator = Generator::new(41, 0);
-    let batches: Vec<_> = (0..8).map(|_| generator.batch(80)).collect();
-    apply(&projector, &log, 0, 0, &batches).await;
-    // As if the script had ended before it wrote the watermark.
-    let mut connection = servers.redis().await;
-    let mut set = redis::cmd("HSET");
-    set.arg("{0}:watermark")
-        .arg("sequence")
-        .arg(3)
-        .arg("begun")
-        .arg(8)
-        .query_async::<()>(&mut connection)
-        .await
-        .unwrap();
-    apply(&projector, &log, 0, 3, &batches[3..]).await;
-    assert_shows(&redis, &generator, &log).await;
 }

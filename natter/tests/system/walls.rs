@@ -51,9 +51,10 @@ impl Side {
             return (user, wish);
         }
         let user = *self.random.pick(&USERS);
-        let address = match self.random.one_in(2) || self.conversations.is_empty() {
-            true => (*self.random.pick(&EXTERNALS)).to_owned(),
-            false => self.random.pick(&self.conversations).clone(),
+        let address = if self.random.one_in(2) || self.conversations.is_empty() {
+            (*self.random.pick(&EXTERNALS)).to_owned()
+        } else {
+            self.random.pick(&self.conversations).clone()
         };
         let external = self.random.pick(&EXTERNALS).trim_start_matches("ext:");
         let text = format!("{} {}", self.marker, self.random.below(3));

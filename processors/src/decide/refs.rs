@@ -49,9 +49,7 @@ pub(super) fn repeated<F: Facts>(case: &Case<'_, F>) -> Result<Option<Accepted>,
 /// What the gateway found about the ref of a resend, if it still counts (invariant 14): whatever was accepted after it is among
 /// the facts.
 fn of_history<'a, F>(case: &Case<'a, F>) -> Result<Option<&'a Answered>, Rejection> {
-    let found = case.command.evidence.iter().find_map(|evidence| match evidence {
-        Evidence::Ref { first, complete } => Some((first.as_ref(), complete)),
-    });
+    let found = case.command.evidence.first().map(|Evidence::Ref { first, complete }| (first.as_ref(), complete));
     let Some((first, complete)) = found else {
         return Err(Rejection::new(ErrorCode::Unavailable, "the history that knows older refs is away"));
     };

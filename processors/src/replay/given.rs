@@ -48,9 +48,8 @@ impl Given {
         let first = Position::outcome(position.partition, answered.sequence, answered.index);
         let mark = match self.newest(answered) {
             Known::Mark(mark) => Some(mark),
-            Known::Nothing => None,
             Known::Older if first.version() < position.version() => older(first, log).await?,
-            Known::Older => None,
+            Known::Nothing | Known::Older => None,
         };
         let due = mark_of(command, answered.conversation, answered.message);
         let (sender, reference) = (&command.sender, &command.reference);

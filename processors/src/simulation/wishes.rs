@@ -2,7 +2,7 @@
 
 use natter_schemas::codec::{CommandBatchWriter, OutcomeBatch, VERSION, encode};
 use natter_schemas::command::{Address, Body, Command, Follows, ImportLine, Origin, Visibility};
-use natter_schemas::event::{RefScope, placed};
+use natter_schemas::event::{Event, Placed, RefScope, placed};
 use natter_schemas::evidence::{Complete, Evidence};
 use natter_schemas::id::ConversationId;
 use natter_schemas::names::{DisplayName, ExternalId, MessageText, Ref, Tenant, UserId};
@@ -77,7 +77,7 @@ impl Clients {
             .flat_map(|stored| placed(0, stored.sequence, &stored.payload).expect("an outcome batch"))
             .collect();
         let accepted =
-            || placed.iter().filter_map(|placed| placed.accepted()).filter(|event| event.command.tenant == wish.tenant);
+            || placed.iter().filter_map(Placed::accepted).filter(|event| event.command.tenant == wish.tenant);
         let named = match wish.body.conversation() {
             Some(Address::Id(id)) => Some(*id),
             Some(Address::External(name)) => accepted().find_map(|event| match &event.command.body {
@@ -87,11 +87,11 @@ impl Clients {
             None => None,
         };
         let scope = RefScope::of(&wish.body, named);
-        let is_first = |event: &natter_schemas::event::Event<'_>| {
+        let is_first = |event: &Event<'_>| {
             event.command.sender == wish.sender
                 && event.left_ref().is_some_and(|(of, reference)| Some(of) == scope && *reference == wish.reference)
         };
-        vec![Evidence::Ref { first: accepted().filter(is_first).last().map(|event| event.answered()), complete }]
+        vec![Evidence::Ref { first: accepted().rfind(is_first).map(|event| event.answered()), complete }]
     }
 
     fn listen(&mut self, state: &State) {

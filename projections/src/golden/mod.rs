@@ -8,6 +8,7 @@
 mod log;
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
@@ -88,16 +89,15 @@ fn operations() -> String {
 fn section(title: &str, mut lines: Vec<String>) -> String {
     lines.retain(|line| !line.is_empty());
     lines.sort_unstable();
-    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    format!("# {title}\n{lines}\n")
+    lines.push(String::new());
+    format!("# {title}\n{}\n", lines.join("\n"))
 }
 
 /// One operation; empty: it has no items, so it is not sent. Only lists have an order.
 fn operation(operation: &Operation) -> String {
     let pair = |(one, other): (&[u8], &[u8])| format!("{}={}", shown(one), shown(other));
-    let line = |name: &str, key: &str, items: Vec<String>| match items.is_empty() {
-        true => String::new(),
-        false => format!("{name} {key} {}", items.join(" ")),
+    let line = |name: &str, key: &str, items: Vec<String>| {
+        if items.is_empty() { String::new() } else { format!("{name} {key} {}", items.join(" ")) }
     };
     let sorted = |mut items: Vec<String>| {
         items.sort_unstable();
@@ -132,9 +132,6 @@ fn rows() -> String {
     for (sequence, bytes) in log::batches() {
         rows.fold(&log, 0, sequence, &bytes).expect("an outcome batch");
     }
-    fn lines<T: std::fmt::Debug>(rows: impl IntoIterator<Item = T>) -> Vec<String> {
-        rows.into_iter().map(|row| format!("{row:?}")).collect()
-    }
     let Rows { events, batches, messages, conversations, members, users, watermarks } = &rows;
     section("events", lines(events))
         + &section("batches", lines(batches))
@@ -143,6 +140,10 @@ fn rows() -> String {
         + &section("members", lines(members.values()))
         + &section("users", lines(users.values()))
         + &section("watermarks", lines(watermarks.values()))
+}
+
+fn lines<T: std::fmt::Debug>(rows: impl IntoIterator<Item = T>) -> Vec<String> {
+    rows.into_iter().map(|row| format!("{row:?}")).collect()
 }
 
 /// Adds what is not listed yet, where that was asked for.
@@ -157,7 +158,7 @@ fn write() {
             continue;
         }
         fs::write(version.path(), &golden).expect("goldens can be written");
-        list += &format!("{view} {number} {}\n", version.digest);
+        writeln!(list, "{view} {number} {}", version.digest).expect("memory");
         fs::write(root().join(LIST), &list).expect("goldens can be written");
     }
 }

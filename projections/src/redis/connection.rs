@@ -393,16 +393,17 @@ mod tests {
         assert_eq!(info, Info { version: "6.2.0".into(), policy: "volatile-lru".into(), cluster: true });
     }
 
+    const SCRIPT: &str = "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: ";
+
     /// As 6.2 and 7 word them, alone and out of scripts.
     #[test]
     fn errors_that_pass_are_told_from_those_that_stay() {
         let said = |line: &str| {
             let parsed = ::redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
-            let error = ::redis::from_redis_value::<()>(parsed.clone())
-                .map_or_else(|error| RedisError::from(error), |()| panic!("{parsed:?} is no error"));
+            let Value::ServerError(error) = parsed else { panic!("{parsed:?} is no error") };
+            let error = RedisError::from(error);
             what_to_do("redis", &error)
         };
-        const SCRIPT: &str = "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: ";
         for text in [
             "OOM command not allowed when used memory > 'maxmemory'.",
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",

@@ -129,7 +129,7 @@ impl Model {
         match accepted {
             Accepted::Created { conversation, members } => self.created(*conversation, members, &happened),
             Accepted::Added { conversation, members, .. } => {
-                self.entered(*conversation, members, &happened, "conversation.added")
+                self.entered(*conversation, members, &happened, "conversation.added");
             }
             Accepted::Joined { conversation, .. } => {
                 self.entered(*conversation, std::slice::from_ref(&command.sender), &happened, "conversation.joined");

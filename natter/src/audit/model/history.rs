@@ -7,6 +7,7 @@ use anyhow::Context;
 use clickhouse::Row;
 use natter_projections::clickhouse::{ClickHouse, claim};
 use natter_schemas::id::ConversationId;
+use natter_schemas::names::DisplayName;
 use natter_schemas::position::{INDEX_MAX, version};
 use serde::Deserialize;
 
@@ -201,7 +202,7 @@ impl Look<'_> {
                     things.compare("creator", &row.creator.as_str(), &room.creator.as_str());
                 }
                 "name" => {
-                    let name = room.name.as_ref().map(|name| name.as_str());
+                    let name = room.name.as_ref().map(DisplayName::as_str);
                     things.compare("name", &Some(row.name.as_str()), &name);
                 }
                 "members" => {

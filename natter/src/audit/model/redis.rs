@@ -187,10 +187,10 @@ fn message(things: &mut Things<'_>, what: &str, there: &Message, due: &Said) {
     if is_right.contains(&false) {
         return;
     }
-    if text_hash(&there.text) != due.text {
-        things.differs(Kind::Altered, &format!("{what} text"), "it is not the text that everybody must see");
-    } else {
+    if text_hash(&there.text) == due.text {
         things.compare(&format!("{what} masked"), &there.masked, &due.masked);
+    } else {
+        things.differs(Kind::Altered, &format!("{what} text"), "it is not the text that everybody must see");
     }
 }
 

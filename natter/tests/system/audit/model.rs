@@ -5,15 +5,15 @@ use natter_nats::{Policies, Stored};
 use natter_projections::redis::RedisProjector;
 use natter_projections::runner::{Projector as _, Steps};
 use natter_schemas::codec::{OutcomeBatch, OutcomeBatchWriter, OutcomeHeader};
-use natter_schemas::command::{Body, Command, Origin};
+use natter_schemas::command::{Address, Body, Command, Origin, Visibility};
 use natter_schemas::event::touched;
-use natter_schemas::names::{DisplayName, Tenant, UserId};
+use natter_schemas::names::{DisplayName, ExternalId, Tenant, UserId};
 use natter_schemas::outcome::{Accepted, Decision, Outcome, Received};
 use natter_schemas::policy::{Action, Policy, WordList};
 use natter_schemas::subjects::outcome_stream;
 
 use super::world::World;
-use crate::processing::wishes::by;
+use crate::processing::wishes::{by, send};
 
 const ALL: Sampling = Sampling { seed: 1, one_of: 1 };
 
@@ -145,6 +145,28 @@ impl Planted {
         let set = Body::SetPolicy { hash: Some(hash) };
         world.command(&[Command { origin: Origin::Operator, ..by("ops", set) }]).await;
         world.wish(60).await;
+        // Of each kind one that nothing behind it takes back.
+        let room = || Address::External(ExternalId::trusted("last"));
+        let group = Body::CreateGroup {
+            visibility: Visibility::Public,
+            name: None,
+            members: vec![UserId::trusted("zed"), UserId::trusted("yan")],
+            external: Some(ExternalId::trusted("last")),
+        };
+        let read = Body::Read { conversation: room(), seq: 2 };
+        let renamed = Body::Rename { conversation: room(), name: DisplayName::trusted("Last") };
+        let last = [
+            by("zoe", group),
+            by("zoe", send("last", "one")),
+            by("zoe", send("last", "two")),
+            by("zed", read),
+            by("yan", Body::Leave { conversation: room() }),
+            by("wil", Body::Join { conversation: room() }),
+            by("zoe", renamed),
+            by("zoe", Body::UpdateUser { name: DisplayName::trusted("Zoe") }),
+            by("zoe", send("last", "fine")),
+        ];
+        world.command(&last).await;
         world.settle().await;
         let stream = outcome_stream(0);
         let mut batches = Vec::new();

@@ -103,8 +103,11 @@ async fn whatever_is_damaged_in_redis_is_named() {
 async fn fields(all: &mut Damages) {
     let members = largest(&mut all.redis, "m", "ZCARD").await;
     let conversation = members.rsplit(':').next().unwrap().to_owned();
-    let key = |kind: &str| format!("{PREFIX}{kind}:{conversation}");
-    let of = |kind: &str| format!("{kind}:{conversation}");
+    let of = |kind: &str| match kind {
+        "m" | "k" => format!("{kind}:demo:{conversation}"),
+        _ => format!("{kind}:{conversation}"),
+    };
+    let key = |kind: &str| format!("{PREFIX}{}", of(kind));
     let (about, cursors) = (key("c"), key("k"));
 
     all.check(&[command(&["DEL", &cursors])], (Kind::Missing, &of("k"))).await;

@@ -121,9 +121,13 @@ impl Client {
 
     /// The reply to `id`; events that come before it are kept.
     pub async fn reply(&mut self, id: &str) -> Value {
+        let is_it = |frame: &Value| frame.get("id").is_some_and(|other| other == id);
+        if let Some(came) = self.pushed.iter().position(is_it) {
+            return self.pushed.remove(came).expect("it was found");
+        }
         loop {
             let frame = self.frame().await.expect("a reply");
-            if frame.get("id").is_some_and(|other| other == id) {
+            if is_it(&frame) {
                 return frame;
             }
             self.pushed.push_back(frame);

@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use natter_nats::backoff::until_there;
 use natter_nats::{
-    LiveFeed, LiveItem, LiveStart, Log, LogConfig, OutcomeWrite, Publisher, Reader, ReaderOptions, Waiter,
+    LiveFeed, LiveItem, LiveStart, Log, LogConfig, LogError, OutcomeWrite, Publisher, Reader, ReaderOptions, Waiter,
 };
 use natter_schemas::codec::{self, CommandBatch, OutcomeBatch, OutcomeBatchWriter, Source};
 use natter_schemas::command::{Body, Command, Origin};
@@ -112,14 +113,22 @@ fn accept_all(log: &Log, partition: u16, lease: u64) -> JoinSet<()> {
     let mut task = JoinSet::new();
     task.spawn(async move {
         let (mut sequence, mut processed) = (1, 0);
-        if let Some(last) = log.last_from_leader(&outcome_stream(partition)).await.unwrap() {
+        let answered = outcome_stream(partition);
+        let last =
+            until_there("the outcomes", LogError::is_transient, || log.last_from_leader(&answered)).await.unwrap();
+        if let Some(last) = last {
             sequence = last.sequence + 1;
             processed = OutcomeBatch::decode(&last.payload).unwrap().header.command_sequence();
         }
-        let mut commands =
-            Reader::open(&log, &command_stream(partition), processed + 1, ReaderOptions::default()).await.unwrap();
+        let asked = command_stream(partition);
+        let open = || Reader::open(&log, &asked, processed + 1, ReaderOptions::default());
+        let mut commands = until_there("the commands", LogError::is_transient, open).await.unwrap();
         loop {
-            let stored = commands.next_batch(OUTCOME_BATCH_SOURCES_MAX).await.unwrap();
+            let stored = match commands.next_batch(OUTCOME_BATCH_SOURCES_MAX).await {
+                Ok(stored) => stored,
+                Err(error) if error.is_transient() => continue,
+                Err(error) => panic!("{error}"),
+            };
             let batches: Vec<_> = stored
                 .iter()
                 .map(|stored| (stored.sequence, stored.stored_ms, CommandBatch::decode(&stored.payload).unwrap()))

@@ -104,7 +104,6 @@ async fn nobody_can_do_the_work_of_another_role() {
         (&gateway, "$JS.API.STREAM.PURGE.CMD_0"),
         (&gateway, "$JS.API.DIRECT.GET.CMD_0"),
         (&gateway, "$KV.policies.x"),
-        (&processor, "cmd.0"),
         (&processor, "live.0"),
         (&processor, "$JS.API.STREAM.PURGE.EVT_0"),
         (&processor, "$KV.policies.x"),

@@ -32,7 +32,7 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
             "$JS.API.DIRECT.GET.KV_policies",
         ],
     ),
-    ("processor", &["cmd.0", "signal.0", "$KV.leases.projector-redis.0", "$JS.API.STREAM.PURGE.EVT_0"]),
+    ("processor", &["signal.0", "$KV.leases.projector-redis.0", "$JS.API.STREAM.PURGE.EVT_0"]),
     (
         "projector",
         &[
