@@ -60,7 +60,7 @@ pub struct ImportLine {
     pub introduces: bool,
     /// A line of another source that its aggregate must have taken before: the chain of lines whose sources are their
     /// identities, which have no predecessor in their own.
-    pub follows: Option<Follows>,
+    pub follows: Option<Box<Follows>>,
 }
 
 /// The line of another source that an imported line comes after.

@@ -138,7 +138,9 @@ mod tests {
 
     fn guess(dates: &[Triple]) -> Option<Dates> {
         let mut guess = Guess::default();
-        dates.iter().for_each(|triple| guess.saw(*triple));
+        for triple in dates {
+            guess.saw(*triple);
+        }
         guess.order()
     }
 

@@ -207,7 +207,8 @@ async fn line_ends_become_newlines_at_both_doors() {
     let send = json!({ "id": "1", "cmd": "message.send", "ref": "s", "conversation": "ext:r", "text": "e\r\nf\rg" });
     let answer = http.post("/v1/commands", send.to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.json());
-    let path = format!("/v1/conversations/ext:r/messages?min_position={}", answer.json()["ok"]["position"].as_str().unwrap());
+    let path =
+        format!("/v1/conversations/ext:r/messages?min_position={}", answer.json()["ok"]["position"].as_str().unwrap());
     let page = http.get(&path).await.json();
     let texts: Vec<_> = page["messages"].as_array().unwrap().iter().map(|message| message["text"].clone()).collect();
     assert_eq!(texts, ["a\nb\nc\n\nd", "e\nf\ng"], "{page}");

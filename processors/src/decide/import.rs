@@ -24,7 +24,7 @@ pub(super) fn taken_before<F: Facts>(case: &Case<'_, F>) -> Result<Option<Accept
         let detail = format!("line {} follows {}, but the last line taken here is {highest}", line.line, line.previous);
         return Err(Rejection::new(ErrorCode::ImportGap, detail));
     }
-    if let Some(follows) = line.follows.filter(|_| is_principal(case.command))
+    if let Some(follows) = line.follows.as_deref().filter(|_| is_principal(case.command))
         && let Some(key) = source_key(case.command, follows.source, conversation)
         && case.facts.line(&key) < follows.line
     {
@@ -40,7 +40,7 @@ pub(super) fn line_keys(
     line: &ImportLine,
     conversation: Option<ConversationId>,
 ) -> impl Iterator<Item = FactKey> {
-    let follows = line.follows.filter(|_| is_principal(command)).map(|follows| follows.source);
+    let follows = line.follows.as_deref().filter(|_| is_principal(command)).map(|follows| follows.source);
     [Some(line.source), follows]
         .into_iter()
         .flatten()

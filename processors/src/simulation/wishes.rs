@@ -154,7 +154,7 @@ impl Clients {
             previous: self.random.below(line),
             at_ms: 5,
             introduces: self.random.once_in(3),
-            follows: self.random.once_in(4).then_some(other),
+            follows: self.random.once_in(4).then_some(Box::new(other)),
         }
     }
 

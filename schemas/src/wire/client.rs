@@ -354,7 +354,7 @@ impl RawImport<'_> {
         if self.previous >= self.line {
             return Err(invalid("import.previous", "is not below `import.line`"));
         }
-        let follows = self.follows.map(RawFollows::build).transpose()?;
+        let follows = self.follows.map(RawFollows::build).transpose()?.map(Box::new);
         let introduces = self.introduces;
         Ok(ImportLine { source, line: self.line, previous: self.previous, at_ms, introduces, follows })
     }
@@ -436,7 +436,7 @@ mod tests {
         else {
             panic!("{frame:?}")
         };
-        assert_eq!(line.follows, Some(Follows { source: [0x0b; 16], line: 7 }));
+        assert_eq!(line.follows.as_deref(), Some(&Follows { source: [0x0b; 16], line: 7 }));
         assert_eq!(text.as_str(), "x\ny");
         let (_, code, message) = refused(&with(r#"{"source":"7","line":7}"#));
         assert_eq!((code, message.as_str()), (ErrorCode::InvalidField, "`import.follows.source` is not 32 hex digits"));

@@ -66,7 +66,7 @@ fn origin() -> impl Strategy<Value = Origin> {
         Just(Origin::Operator),
         any::<([u8; 16], u64, u64, u64, bool, Option<([u8; 16], u64)>)>().prop_map(
             |(source, line, previous, at_ms, introduces, follows)| {
-                let follows = follows.map(|(source, line)| Follows { source, line });
+                let follows = follows.map(|(source, line)| Box::new(Follows { source, line }));
                 Origin::Import(ImportLine { source, line, previous, at_ms, introduces, follows })
             }
         ),

@@ -175,7 +175,7 @@ fn origins() -> Vec<(&'static str, Origin)> {
         Origin::Client,
         Origin::Resend,
         Origin::Import(line(false, None)),
-        Origin::Import(line(false, Some(follows))),
+        Origin::Import(line(false, Some(Box::new(follows)))),
         Origin::Import(line(true, None)),
         Origin::Operator,
     ];

@@ -102,9 +102,8 @@ fn weechat<'t>(line: &'t str, today: &mut Option<Date>) -> Option<Said<'t>> {
     let time = clock(time)?;
     *today = Some(day);
     Some(match nick.trim() {
-        "-->" | "<--" | "" | "=!=" => Said::Notice(NOTICES),
         "--" if text.contains(" is now known as ") => Said::Notice(NICKS),
-        "--" => Said::Notice(NOTICES),
+        "--" | "-->" | "<--" | "" | "=!=" => Said::Notice(NOTICES),
         "*" => {
             let (nick, does) = text.split_once(' ').unwrap_or((text, ""));
             Said::Message { time, nick: plain_nick(nick)?, text: format!("* {nick} {does}") }

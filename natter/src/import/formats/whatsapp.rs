@@ -75,7 +75,7 @@ pub fn tell(input: &Input, losses: &mut Losses, sink: Sink<'_>) -> anyhow::Resul
                 Some(_) => {}
                 None if in_notice || line.trim().is_empty() => {}
                 None => {
-                    sink(number, Err(Refusal::field("no message begins here: a date, a time, a name and a colon")))?
+                    sink(number, Err(Refusal::field("no message begins here: a date, a time, a name and a colon")))?;
                 }
             }
             continue;
@@ -112,23 +112,22 @@ pub fn tell(input: &Input, losses: &mut Losses, sink: Sink<'_>) -> anyhow::Resul
 fn finish(pending: Option<Pending>, losses: &mut Losses, sink: Sink<'_>) -> anyhow::Result<()> {
     let Some(Pending { number, mut draft }) = pending else { return Ok(()) };
     if let Ok(Draft { what: DraftWhat::Message(Some(text)), .. }) = &mut draft {
-        let mut kept = text.trim_end().to_owned();
-        if let Some(rest) = kept.strip_suffix(EDITED) {
-            losses.add("marks of edited messages", 1);
-            kept = unmarked(rest).trim_end().to_owned();
-        }
-        let (first, rest) = kept.split_once('\n').map_or((kept.as_str(), ""), |(first, rest)| (first, rest));
-        if is_media(unmarked(first)) {
-            losses.add("media", 1);
-            kept = rest.to_owned();
-        } else if DELETED.iter().any(|deleted| unmarked(&kept).trim_end_matches('.') == *deleted) {
+        let whole = text.trim_end();
+        let unedited = whole.strip_suffix(EDITED);
+        losses.add("marks of edited messages", u64::from(unedited.is_some()));
+        let whole = unedited.map_or(whole, |text| text.trim_end_matches('\u{200e}').trim_end());
+        if DELETED.iter().any(|deleted| unmarked(whole).trim_end_matches('.') == *deleted) {
             losses.add("deleted messages", 1);
             return Ok(());
         }
+        let (first, rest) = whole.split_once('\n').unwrap_or((whole, ""));
+        let has_media = is_media(unmarked(first));
+        losses.add("media", u64::from(has_media));
+        let kept = if has_media { rest } else { whole };
         if kept.trim().is_empty() {
             return Ok(());
         }
-        *text = kept;
+        *text = kept.to_owned();
     }
     sink(number, draft)
 }
@@ -327,7 +326,7 @@ a caption\r
     #[test]
     fn what_is_no_message_is_refused_by_line() {
         let (lines, _) = lines("what\n31/12/20, 11:59 - Ada: hi\n40/12/20, 11:59 - Ada: hi\n", |input| {
-            input.dates = Some(Dates::Dmy)
+            input.dates = Some(Dates::Dmy);
         });
         assert!(lines[0].starts_with("1 refused: no message begins here"), "{lines:?}");
         assert!(lines[2].starts_with("3 refused: `at` is no time"), "{lines:?}");

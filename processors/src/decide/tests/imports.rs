@@ -72,7 +72,7 @@ fn no_line_is_passed_over() {
 
 /// A line whose source is its own identity, after the line of `follows`.
 fn identified(source: u8, follows: Option<u8>, sender: &str, body: Body) -> Command {
-    let follows = follows.map(|source| Follows { source: [source; 16], line: 1 });
+    let follows = follows.map(|source| Box::new(Follows { source: [source; 16], line: 1 }));
     let line = ImportLine { source: [source; 16], line: 1, previous: 0, at_ms: 1000, introduces: false, follows };
     Command { origin: Origin::Import(line), ..by(sender, body) }
 }
