@@ -19,15 +19,14 @@ use tokio::time::{Duration, timeout};
 use crate::analysts::{self, Analyst};
 use crate::archive::{self, Archive, Asked, Now};
 use crate::bench::{self, Bench};
-use crate::cli::{
-    self, Audit, AuditedView, Configured, Doctor, Health, Import, LogCat, Policy, PolicyOf, Sizes, Token,
-};
+use crate::cli::{self, Audit, AuditedView, Configured, Doctor, Health, LogCat, Policy, PolicyOf, Sizes, Token};
 use crate::doctor::Verdict;
 use crate::explain::{self, Explain};
+use crate::import::{self, Import};
 use crate::running::Running;
 use crate::sql::{self, Sql};
 use crate::what_if::{self, WhatIf};
-use crate::{audit, connect, doctor, import, policy, roles, sizes, tenants};
+use crate::{audit, connect, doctor, policy, roles, sizes, tenants};
 
 pub use self::views::rebuild;
 
@@ -104,7 +103,8 @@ pub async fn import(args: Import) -> anyhow::Result<()> {
     let user = UserId::try_from("import").context("the importing user")?;
     let token = tenants::token(&keys, &args.tenant, &user, None, IMPORT_TOKEN_TTL, true)?;
     let options = import::Options {
-        file: args.file,
+        input: args.input()?,
+        identify: args.identify,
         gateway,
         token,
         window: usize::try_from(args.window)?,
@@ -117,7 +117,7 @@ pub async fn import(args: Import) -> anyhow::Result<()> {
         say(&serde_json::to_string(&summary)?);
         return Ok(());
     }
-    let import::Summary { tally, seconds } = summary;
+    let import::Summary { tally, format, lost, seconds } = summary;
     let rejected: u64 = tally.rejected.values().sum();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = tally.read as f64 / seconds;
@@ -127,6 +127,12 @@ pub async fn import(args: Import) -> anyhow::Result<()> {
     ));
     for (code, lines) in tally.rejected {
         say(&format!("  {code}: {lines}"));
+    }
+    if !lost.is_empty() {
+        say(&format!("not imported from the history, written in the format {format}:"));
+    }
+    for (what, count) in lost {
+        say(&format!("  {what}: {count}"));
     }
     if rejected > 0 && rejected == tally.read {
         bail!(import::NOTHING_TAKEN);

@@ -16,6 +16,7 @@ use crate::bench::Bench;
 use crate::config::Config;
 use crate::engine::ServeOptions;
 use crate::explain::Explain;
+use crate::import::Import;
 use crate::rebuild::Rebuild;
 use crate::soak::Soak;
 use crate::sql::Sql;
@@ -168,28 +169,6 @@ pub struct Token {
     /// A service's token: may act for other users and import.
     #[arg(long)]
     pub service: bool,
-}
-
-/// `natter import`.
-#[derive(Debug, Args)]
-pub struct Import {
-    /// The file, .jsonl or .jsonl.zst.
-    pub file: PathBuf,
-    /// Which system.
-    #[command(flatten)]
-    pub running: Running,
-    /// The application.
-    #[arg(long, default_value = "demo")]
-    pub tenant: Tenant,
-    /// The gateway of a system that runs elsewhere, http://host:port.
-    #[arg(long, requires = "config")]
-    pub gateway: Option<String>,
-    /// Lines on their way at once: fewer take less from live users.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=6000))]
-    pub window: u64,
-    /// Print the summary as one JSON line.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `natter log`.

@@ -47,7 +47,7 @@ pub enum Origin {
 /// Where an imported command stands in its source.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ImportLine {
-    /// First 16 bytes of the SHA-256 of the source.
+    /// First 16 bytes of the SHA-256 of the source; of a line that is the same in every source, of its identity.
     pub source: [u8; 16],
     /// The line's number, from 1.
     pub line: u64,
@@ -58,6 +58,18 @@ pub struct ImportLine {
     pub at_ms: u64,
     /// Of a `user.update`: the name is only what the source calls the user, and counts where there is no other.
     pub introduces: bool,
+    /// A line of another source that its aggregate must have taken before: the chain of lines whose sources are their
+    /// identities, which have no predecessor in their own.
+    pub follows: Option<Box<Follows>>,
+}
+
+/// The line of another source that an imported line comes after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Follows {
+    /// Its source.
+    pub source: [u8; 16],
+    /// Its number there.
+    pub line: u64,
 }
 
 /// How a command names its conversation.

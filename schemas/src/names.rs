@@ -3,6 +3,7 @@
 //! Bytes read back from the log are not checked again: a limit that shrinks later must not make old records
 //! unreadable.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -43,6 +44,9 @@ pub enum NameError {
 
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        text_type! { $(#[$doc])* $name, as_it_is, $check }
+    };
+    ($(#[$doc:meta])* $name:ident, $written:expr, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
@@ -63,8 +67,10 @@ macro_rules! text_type {
             type Error = NameError;
 
             fn try_from(text: &str) -> Result<Self, NameError> {
+                let written: fn(&str) -> Cow<'_, str> = $written;
                 let check: fn(&str) -> Result<(), NameError> = $check;
-                check(text)?;
+                let text = written(text);
+                check(&text)?;
                 Ok(Self(text.into()))
             }
         }
@@ -103,7 +109,7 @@ macro_rules! text_type {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
                 Self::try_from(text.as_ref()).map_err(D::Error::custom)
             }
         }
@@ -165,11 +171,20 @@ text_type! {
     }
 }
 text_type! {
-    /// A message's text: 1 to 4,096 Unicode scalars, no C0 control characters but tab and newline.
-    MessageText, |text| {
+    /// A message's text: 1 to 4,096 Unicode scalars, no C0 control characters but tab and newline. CR LF, and CR alone, is
+    /// a newline.
+    MessageText, with_newlines, |text| {
         scalars_within(text, TEXT_SCALARS_MAX)?;
         only(text, |c| c >= ' ' || c == '\t' || c == '\n')
     }
+}
+
+const fn as_it_is(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(text)
+}
+
+fn with_newlines(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { Cow::Borrowed(text) }
 }
 
 fn bytes_within(text: &str, limit: usize) -> Result<(), NameError> {
@@ -226,6 +241,24 @@ mod tests {
             MessageText::try_from("é".repeat(4097).as_str()),
             Err(NameError::TooLong { unit: "characters", actual: 4097, limit: 4096 })
         ));
+    }
+
+    #[test]
+    fn every_line_of_a_text_ends_with_a_newline() {
+        for (sent, kept) in [
+            ("a\r\nb", "a\nb"),
+            ("a\rb\r", "a\nb\n"),
+            ("a\r\r\nb\n\rc", "a\n\nb\n\nc"),
+            ("\r\n", "\n"),
+            ("a\nb", "a\nb"),
+        ] {
+            assert_eq!(MessageText::try_from(sent).unwrap().as_str(), kept);
+        }
+        // Counted as it is kept.
+        assert!(MessageText::try_from("a\r\n".repeat(2048).as_str()).is_ok());
+        assert_eq!(DisplayName::try_from("a\r"), Err(NameError::Character('\r')));
+        let sent: MessageText = serde_json::from_str("\"a\\r\\nb\"").unwrap();
+        assert_eq!(sent.as_str(), "a\nb");
     }
 
     #[test]

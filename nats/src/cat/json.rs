@@ -106,6 +106,7 @@ fn origin(origin: &Origin) -> Value {
             "previous": line.previous,
             "at": rfc3339(line.at_ms),
             "introduces": line.introduces,
+            "follows": line.follows.as_deref().map(|follows| json!({ "source": hex(&follows.source), "line": follows.line })),
         } }),
     }
 }

@@ -1,21 +1,33 @@
 //! `natter import`: an existing history through the gateway's own path.
 
+mod args;
+mod bytes;
+mod draft;
+mod formats;
+mod frame;
+mod identity;
 mod line;
+mod lines;
+mod people;
 mod plan;
+mod reading;
 mod socket;
-mod source;
+mod times;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use self::line::Line;
 use self::plan::{Plan, Tally};
+use self::reading::{Lines, Source};
 use self::socket::Socket;
-use self::source::{Lines, Source};
+
+pub use self::args::Import;
+pub use self::formats::Input;
+pub use self::identity::Fields;
 
 /// Frames that are sent before answers are looked at.
 const BURST: usize = 256;
@@ -30,8 +42,10 @@ pub const NOTHING_TAKEN: &str = r#"no line could be taken: each should be such a
 /// Where an import goes and how hard it pushes.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The file, `.jsonl` or `.jsonl.zst`.
-    pub file: PathBuf,
+    /// What is imported.
+    pub input: Input,
+    /// What identifies a line in whatever source; `None`: its `id`, where it has one.
+    pub identify: Option<Fields>,
     /// The gateway, `http://host:port`.
     pub gateway: String,
     /// A service token.
@@ -48,6 +62,10 @@ pub struct Summary {
     /// What became of the lines.
     #[serde(flatten)]
     pub tally: Tally,
+    /// What the source was written in.
+    pub format: String,
+    /// What the source has and the import has not: how many of what.
+    pub lost: BTreeMap<&'static str, u64>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -58,9 +76,12 @@ pub struct Summary {
 /// The file cannot be read, the token is refused, or the gateway stays away; what was taken until then stays taken.
 pub async fn import(options: &Options, mut refused: impl FnMut(u64, &str, &str)) -> anyhow::Result<Summary> {
     let started = Instant::now();
-    let source = Source::open(&options.file)?;
+    let input = options.input.clone();
+    // Reading may take minutes, and nothing else is to be done meanwhile.
+    let source = tokio::task::block_in_place(|| Source::of(&input))?;
     let bar = progress_bar(options.progress, source.lines);
-    let mut run = Run { plan: Plan::new(source.hash.clone()), lines: source.lines()?, read_all: false };
+    let lines = Lines::start(input, &source, options.identify.clone())?;
+    let mut run = Run { plan: Plan::new(source.hash), lines, read_all: false };
     let mut last_connected = Instant::now();
     let mut taken = 0;
     loop {
@@ -83,7 +104,9 @@ pub async fn import(options: &Options, mut refused: impl FnMut(u64, &str, &str))
     }
     bar.finish_and_clear();
     report(&mut run.plan, &mut refused);
-    Ok(Summary { tally: run.plan.tally().clone(), seconds: started.elapsed().as_secs_f64() })
+    let tally = run.plan.tally().clone();
+    let lost = run.lines.finish()?.0;
+    Ok(Summary { tally, format: options.input.format.to_string(), lost, seconds: started.elapsed().as_secs_f64() })
 }
 
 /// Why a connection's work ended before all was done.
@@ -117,7 +140,7 @@ impl Run {
                     self.plan.send_again(&mut frames);
                 }
             } else if !self.read_all && self.plan.unanswered() < options.window {
-                self.read(&mut frames).map_err(End::Failed)?;
+                self.read(&mut frames).await;
             }
             socket.send(frames.drain(..)).await?;
             let finished = self.plan.unanswered() == 0 && !self.plan.must_retry();
@@ -135,16 +158,14 @@ impl Run {
         }
     }
 
-    fn read(&mut self, frames: &mut Vec<String>) -> anyhow::Result<()> {
+    async fn read(&mut self, frames: &mut Vec<String>) {
         while frames.len() < BURST {
-            let Some(line) = self.lines.next() else {
+            let Some((number, line)) = self.lines.next().await else {
                 self.read_all = true;
-                return Ok(());
+                return;
             };
-            let (number, text) = line?;
-            self.plan.read(Line::parse(number, &text), number, frames);
+            self.plan.read(line, number, frames);
         }
-        Ok(())
     }
 }
 

@@ -6,10 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use natter_schemas::command::Follows;
 use natter_schemas::error::ErrorCode;
 use natter_schemas::wire::server::{Answer, ErrorBody, Reply};
 use serde::Serialize;
 
+use super::frame::Frame;
+use super::identity;
 use super::line::{Line, Refusal, What};
 
 /// Attempts at a line whose refusal may pass.
@@ -33,8 +36,32 @@ pub struct Tally {
 /// The last line of a chain that is known to be taken, and the last that was sent.
 #[derive(Debug, Default)]
 struct Chain {
-    taken: u64,
-    sent: u64,
+    taken: End,
+    sent: End,
+}
+
+/// Where a chain ends.
+#[derive(Debug, Default, Clone, Copy)]
+struct End {
+    /// The last line's number in the file.
+    number: u64,
+    /// The same of the last line that is known by its number.
+    numbered: u64,
+    /// What the last line is known by.
+    place: Option<Follows>,
+}
+
+impl End {
+    /// Moves on to a line that stands at `place`.
+    fn move_to(&mut self, number: u64, place: Follows, is_numbered: bool) {
+        if number > self.number {
+            self.number = number;
+            self.place = Some(place);
+        }
+        if is_numbered {
+            self.numbered = self.numbered.max(number);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +95,7 @@ struct Sent {
 /// The state of an import.
 #[derive(Debug)]
 pub struct Plan {
-    source: String,
+    source: [u8; 16],
     rooms: HashMap<String, Room>,
     users: HashMap<String, User>,
     introductions: HashMap<u64, String>,
@@ -78,40 +105,9 @@ pub struct Plan {
     refused: Vec<(u64, Refusal)>,
 }
 
-#[derive(Serialize)]
-struct Frame<'a> {
-    id: String,
-    cmd: &'static str,
-    r#ref: String,
-    sender: &'a str,
-    import: Import<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversation: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    visibility: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    external: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Import<'a> {
-    source: &'a str,
-    line: u64,
-    previous: u64,
-    at: &'a str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    introduces: bool,
-}
-
 impl Plan {
-    /// An import of the source with this hash (32 hex digits).
-    pub fn new(source: String) -> Self {
+    /// An import of the source with this hash.
+    pub fn new(source: [u8; 16]) -> Self {
         Self {
             source,
             rooms: HashMap::new(),
@@ -201,8 +197,8 @@ impl Plan {
     }
 
     fn taken(&mut self, line: &Line, answer: &Answer) {
-        let chain = self.chain(line);
-        chain.taken = chain.taken.max(line.number);
+        let place = self.place(line);
+        self.chain(line).taken.move_to(line.number, place, line.identity.is_none());
         if answer.duplicate {
             self.tally.duplicates += 1;
         } else {
@@ -212,8 +208,9 @@ impl Plan {
 
     fn introduced(&mut self, number: &str) {
         let Some(name) = number.parse().ok().and_then(|number: u64| self.introductions.remove(&number)) else { return };
+        let source = self.source;
         if let Some(User { chain, introduced: Some(Introduction::ByMessage(line)), .. }) = self.users.get_mut(&name) {
-            chain.taken = chain.taken.max(line.number);
+            chain.taken.move_to(line.number, introduction_place(source, line), line.identity.is_none());
         }
     }
 
@@ -245,8 +242,14 @@ impl Plan {
     fn send(&mut self, sent: Sent, frames: &mut Vec<String>) {
         self.prepare(&sent.line, frames);
         let line = &sent.line;
-        let previous = std::mem::replace(&mut self.chain(line).sent, line.number);
-        let mut frame = self.frame(line, line.number.to_string(), previous);
+        let place = self.place(line);
+        let end = &mut self.chain(line).sent;
+        let mut frame = Frame::new(line, place, "");
+        if line.identity.is_none() {
+            frame.import.previous = end.numbered;
+        }
+        frame.import.follows = end.place.filter(|last| last.source != place.source).map(Into::into);
+        end.move_to(line.number, place, line.identity.is_none());
         let address;
         match &line.what {
             What::Message { room, text } => {
@@ -257,7 +260,7 @@ impl Plan {
             }
             What::Rename { to } => frame.name = Some(to.as_str()),
         }
-        frames.push(to_json(&frame));
+        frames.push(frame.json());
         self.unanswered.insert(line.number, sent);
     }
 
@@ -272,57 +275,58 @@ impl Plan {
             What::Rename { .. } => Introduction::ByRename,
         });
         let Introduction::ByMessage(first) = introduction else { return };
-        if user.chain.taken >= first.number {
+        if user.chain.taken.number >= first.number {
             return;
         }
-        user.chain.sent = first.number;
-        let first = first.clone();
+        let place = introduction_place(self.source, first);
+        user.chain.sent.move_to(first.number, place, first.identity.is_none());
         self.introductions.insert(first.number, first.user.as_str().to_owned());
-        let mut frame = self.frame(&first, format!("{}u", first.number), 0);
-        frame.name = Some(display_name(first.user.as_str()));
+        let mut frame = Frame::new(first, place, "u");
+        frame.name = Some(first.called.as_ref().map_or(display_name(first.user.as_str()), |called| called.as_str()));
         frame.import.introduces = true;
-        frames.push(to_json(&frame));
+        frames.push(frame.json());
     }
 
     /// The user, the room and the membership that a line needs, where this import has not asked for them yet.
     fn prepare(&mut self, line: &Line, frames: &mut Vec<String>) {
         self.introduce(line, frames);
         let What::Message { room: name, .. } = &line.what else { return };
+        let place = self.place(line);
         let room = self.rooms.entry(name.as_str().to_owned()).or_default();
         let unknown_room = !std::mem::replace(&mut room.asked_for, true);
         let unknown_member = room.members.insert(line.user.as_str().to_owned());
         if unknown_room {
-            let mut frame = self.frame(line, format!("{}c", line.number), 0);
+            let mut frame = Frame::new(line, place, "c");
             frame.cmd = "conversation.create";
             frame.kind = Some("group");
             frame.visibility = Some("public");
             frame.name = Some(display_name(name.as_str()));
             frame.external = Some(name.as_str());
-            frames.push(to_json(&frame));
+            frames.push(frame.json());
         }
         if unknown_member {
             let address = format!("ext:{name}");
-            let mut frame = self.frame(line, format!("{}j", line.number), 0);
+            let mut frame = Frame::new(line, place, "j");
             frame.cmd = "conversation.join";
             frame.conversation = Some(&address);
-            frames.push(to_json(&frame));
+            frames.push(frame.json());
         }
     }
 
-    fn frame<'a>(&'a self, line: &'a Line, id: String, previous: u64) -> Frame<'a> {
-        Frame {
-            r#ref: format!("{}:{id}", self.source),
-            id,
-            cmd: "user.update",
-            sender: line.user.as_str(),
-            import: Import { source: &self.source, line: line.number, previous, at: &line.at, introduces: false },
-            conversation: None,
-            text: None,
-            name: None,
-            kind: None,
-            visibility: None,
-            external: None,
+    /// What a line is known by.
+    fn place(&self, line: &Line) -> Follows {
+        match line.identity {
+            Some(source) => Follows { source, line: 1 },
+            None => Follows { source: self.source, line: line.number },
         }
+    }
+}
+
+/// What the introduction of a line's user is known by.
+fn introduction_place(source: [u8; 16], line: &Line) -> Follows {
+    match line.identity {
+        Some(_) => Follows { source: identity::of_introduction(&line.user), line: 1 },
+        None => Follows { source, line: line.number },
     }
 }
 
@@ -331,22 +335,34 @@ fn display_name(id: &str) -> &str {
     id
 }
 
-fn to_json(frame: &Frame<'_>) -> String {
-    serde_json::to_string(frame).expect("plain texts and numbers")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn line(number: u64, user: &str, what: What) -> Line {
+        let at = "2004-12-25T09:14:00Z".to_owned();
+        Line { number, user: user.try_into().unwrap(), called: None, at, what, identity: None }
+    }
+
     fn message(number: u64, room: &str, user: &str) -> Line {
-        let text = format!(r#"{{"room":"{room}","at":"2004-12-25T09:14:00Z","user":"{user}","text":"hi"}}"#);
-        Line::parse(number, &text).unwrap()
+        line(number, user, What::Message { room: room.try_into().unwrap(), text: "hi".try_into().unwrap() })
     }
 
     fn rename(number: u64, user: &str, to: &str) -> Line {
-        let text = format!(r#"{{"kind":"rename","at":"2004-12-25T09:14:00Z","user":"{user}","to":"{to}"}}"#);
-        Line::parse(number, &text).unwrap()
+        line(number, user, What::Rename { to: to.try_into().unwrap() })
+    }
+
+    fn identified(number: u64, identity: u8) -> Line {
+        Line { identity: Some([identity; 16]), ..message(number, "a", "u") }
+    }
+
+    /// (source, line, previous, source and line that are followed) of the last frame.
+    fn last(frames: &[String]) -> (String, u64, u64, Option<(String, u64)>) {
+        let frame: serde_json::Value = serde_json::from_str(frames.last().unwrap()).unwrap();
+        let import = &frame["import"];
+        let place = |value: &serde_json::Value| Some((value["source"].as_str()?.to_owned(), value["line"].as_u64()?));
+        let (source, line) = place(import).unwrap();
+        (source, line, import["previous"].as_u64().unwrap(), place(&import["follows"]))
     }
 
     fn ok(id: &str) -> Reply {
@@ -375,7 +391,7 @@ mod tests {
 
     #[test]
     fn rooms_users_and_memberships_are_made_once_and_lines_are_chained() {
-        let mut plan = Plan::new("00".repeat(16));
+        let mut plan = Plan::new([0; 16]);
         assert_eq!(ids(&read(&mut plan, message(1, "a", "u"))), ["1u", "1c", "1j", "1"]);
         assert_eq!(read(&mut plan, message(2, "a", "u")), [("2".to_owned(), 1)]);
         assert_eq!(ids(&read(&mut plan, message(3, "b", "u"))), ["3c", "3j", "3"]);
@@ -385,7 +401,7 @@ mod tests {
 
     #[test]
     fn only_a_users_first_name_introduces() {
-        let (mut plan, mut frames) = (Plan::new("00".repeat(16)), Vec::new());
+        let (mut plan, mut frames) = (Plan::new([0; 16]), Vec::new());
         plan.read(Ok(message(1, "a", "u")), 1, &mut frames);
         plan.read(Ok(rename(2, "u", "w")), 2, &mut frames);
         let frames = frames.iter().map(|frame| serde_json::from_str::<serde_json::Value>(frame).unwrap());
@@ -395,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_refused_line_takes_its_followers_into_another_attempt() {
-        let mut plan = Plan::new("00".repeat(16));
+        let mut plan = Plan::new([0; 16]);
         for number in 1..=3 {
             read(&mut plan, message(number, "a", "u"));
         }
@@ -414,8 +430,44 @@ mod tests {
     }
 
     #[test]
+    fn identified_lines_are_sources_of_their_own_and_chained() {
+        let hex = |byte: u8| hex::encode([byte; 16]);
+        let (mut plan, mut frames) = (Plan::new([0; 16]), Vec::new());
+        plan.read(Ok(message(1, "a", "u")), 1, &mut frames);
+        assert_eq!(last(&frames), (hex(0), 1, 0, None));
+        for (number, identity, follows) in [(2, 7, (hex(0), 1)), (3, 8, (hex(7), 1))] {
+            plan.read(Ok(identified(number, identity)), number, &mut frames);
+            assert_eq!(last(&frames), (hex(identity), 1, 0, Some(follows)));
+        }
+        plan.read(Ok(message(4, "a", "u")), 4, &mut frames);
+        assert_eq!(last(&frames), (hex(0), 4, 1, Some((hex(8), 1))));
+        // The one that is refused is no longer followed.
+        for number in ["1", "2"] {
+            plan.answered(ok(number));
+        }
+        plan.answered(error("3", ErrorCode::TextTooLong));
+        plan.answered(error("4", ErrorCode::ImportGap));
+        plan.send_again(&mut frames);
+        assert_eq!(last(&frames), (hex(0), 4, 1, Some((hex(7), 1))));
+    }
+
+    #[test]
+    fn identified_users_are_introduced_by_one_line_of_all_sources() {
+        let (mut plan, mut frames) = (Plan::new([0; 16]), Vec::new());
+        let called = Some("Ulla".try_into().unwrap());
+        plan.read(Ok(Line { called, ..identified(5, 7) }), 5, &mut frames);
+        let frame: serde_json::Value = serde_json::from_str(&frames[0]).unwrap();
+        let source = hex::encode(identity::of_introduction(&"u".try_into().unwrap()));
+        assert_eq!(
+            (frame["import"]["source"].as_str(), frame["import"]["line"].as_u64()),
+            (Some(source.as_str()), Some(1))
+        );
+        assert_eq!(frame["name"], "Ulla");
+    }
+
+    #[test]
     fn after_a_lost_connection_the_same_line_introduces_a_user_again() {
-        let mut plan = Plan::new("00".repeat(16));
+        let mut plan = Plan::new([0; 16]);
         read(&mut plan, message(1, "a", "u"));
         read(&mut plan, rename(2, "u", "w"));
         read(&mut plan, message(3, "a", "u"));
@@ -425,7 +477,7 @@ mod tests {
         plan.send_again(&mut frames);
         assert_eq!(sent(&frames)[..2], [("1u".to_owned(), 0), ("2".to_owned(), 1)]);
         // A user whom a rename introduced is not given the old name by a later message.
-        let mut plan = Plan::new("00".repeat(16));
+        let mut plan = Plan::new([0; 16]);
         read(&mut plan, rename(1, "u", "w"));
         plan.disconnected();
         frames.clear();
@@ -435,7 +487,7 @@ mod tests {
 
     #[test]
     fn nothing_is_tried_for_ever() {
-        let mut plan = Plan::new("00".repeat(16));
+        let mut plan = Plan::new([0; 16]);
         read(&mut plan, message(1, "a", "u"));
         for _ in 0..=ATTEMPTS_MAX {
             plan.answered(error("1", ErrorCode::ImportGap));

@@ -300,7 +300,14 @@ impl Generator {
     fn import(&mut self) -> Origin {
         self.line += 1;
         let at_ms = START_MS - 1_000_000_000 + self.line * 1000;
-        Origin::Import(ImportLine { source: SOURCE, line: self.line, previous: 0, at_ms, introduces: false })
+        Origin::Import(ImportLine {
+            source: SOURCE,
+            line: self.line,
+            previous: 0,
+            at_ms,
+            introduces: false,
+            follows: None,
+        })
     }
 
     fn name(&mut self) -> DisplayName {

@@ -71,6 +71,15 @@ impl Case {
         process.start(&["import", "--json", SLOW[0], SLOW[1], self.files[0].to_str().unwrap()])
     }
 
+    /// Some of the lines in a file of their own, from `begin` percent to `end`.
+    fn part(&self, begin: usize, end: usize) -> PathBuf {
+        let text = std::fs::read_to_string(&self.files[0]).unwrap();
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let path = self.folder.path().join(format!("{begin}-{end}.jsonl"));
+        std::fs::write(&path, lines[lines.len() * begin / 100..lines.len() * end / 100].concat()).unwrap();
+        path
+    }
+
     /// Waits until so many of the messages of the largest room are there.
     async fn until_imported(&self, process: &Process, percent: usize) {
         let room = &self.history.largest_rooms(1)[0];
@@ -185,5 +194,32 @@ async fn two_importers_of_one_file_import_it_once() {
     let [first, second] = [case.start_import(&process), case.start_import(&process)];
     let [first, second] = [summary(first).await, summary(second).await];
     assert_eq!(first.accepted + second.accepted, case.history.accepted(), "{first:?} {second:?}");
+    assert_holds(&process, &case.history).await;
+}
+
+#[tokio::test]
+async fn overlapping_parts_come_in_once_whatever_is_killed() {
+    const IDENTIFY: [&str; 2] = ["--identify", "room,user,at,text"];
+    let case = Case::new(5);
+    let mut process = Process::up(&case.data()).await;
+    let (first, second) = (case.part(0, 70), case.part(30, 100));
+    let [first, second] = [&first, &second].map(|path| path.to_str().unwrap());
+    let import = process.start(&["import", "--json", SLOW[0], SLOW[1], IDENTIFY[0], IDENTIFY[1], first]);
+    case.until_imported(&process, 20).await;
+    let port = process.address().port();
+    process.kill().await;
+    process = Process::up_at(&case.data(), port).await;
+    case.until_imported(&process, 40).await;
+    // The importer goes too, and the first part comes again, then the other, then both.
+    drop(import);
+    let again = ["import", "--json", IDENTIFY[0], IDENTIFY[1]];
+    let import = async |file| Summary::of(&process.ask(&[&again[..], &[file]].concat()).await);
+    let resumed = import(first).await;
+    assert!(resumed.duplicates > 0, "{resumed:?}");
+    let other = import(second).await;
+    assert!(other.duplicates > 0 && other.accepted > 0, "{other:?}");
+    for file in [first, second] {
+        assert_eq!(import(file).await.accepted, 0);
+    }
     assert_holds(&process, &case.history).await;
 }

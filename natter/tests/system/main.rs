@@ -21,6 +21,8 @@ mod guide;
 mod history;
 mod history_view;
 mod import;
+mod import_files;
+mod import_formats;
 mod import_live;
 mod log;
 mod model;

@@ -5,7 +5,7 @@ use natter_schemas::command::{Address, Body, Command, Origin};
 use natter_schemas::event::{RefScope, remembers_ref};
 use natter_schemas::id::ConversationId;
 
-use super::import::line_key;
+use super::import::line_keys;
 
 /// Appends to `keys` every fact that the decision about `command` may ask for.
 ///
@@ -43,7 +43,7 @@ pub fn needs(command: &Command, resolve: impl Fn(&FactKey) -> Option<Conversatio
         if let Body::UpdateUser { .. } = &command.body {
             keys.push(FactKey::NamedAt(command.tenant.clone(), command.sender.clone()));
         }
-        keys.extend(line_key(command, line, named));
+        keys.extend(line_keys(command, line, named));
     }
     if let Some(id) = named {
         of_conversation(command, id, keys);

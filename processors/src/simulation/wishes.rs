@@ -1,7 +1,7 @@
 //! What clients wish: anything, often the same again, often wrong.
 
 use natter_schemas::codec::{CommandBatchWriter, OutcomeBatch, VERSION, encode};
-use natter_schemas::command::{Address, Body, Command, ImportLine, Origin, Visibility};
+use natter_schemas::command::{Address, Body, Command, Follows, ImportLine, Origin, Visibility};
 use natter_schemas::event::{Event, Placed, RefScope, placed};
 use natter_schemas::evidence::{Complete, Evidence};
 use natter_schemas::id::ConversationId;
@@ -147,7 +147,15 @@ impl Clients {
     fn line(&mut self) -> ImportLine {
         let line = 1 + self.random.below(5);
         let source = [u8::try_from(self.random.below(2)).expect("small"); 16];
-        ImportLine { source, line, previous: self.random.below(line), at_ms: 5, introduces: self.random.once_in(3) }
+        let other = Follows { source: [1 - source[0]; 16], line: 1 + self.random.below(5) };
+        ImportLine {
+            source,
+            line,
+            previous: self.random.below(line),
+            at_ms: 5,
+            introduces: self.random.once_in(3),
+            follows: self.random.once_in(4).then_some(Box::new(other)),
+        }
     }
 
     fn user(&mut self) -> UserId {

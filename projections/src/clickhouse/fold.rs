@@ -20,7 +20,7 @@ use crate::facts::Role;
 
 /// Raised with every change of what rows a batch comes to. A generation remembers the version that filled it, and one of
 /// another version is to be built anew (`natter rebuild clickhouse`).
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;
 
 /// The rows of a group of batches.
 #[derive(Debug, Default)]

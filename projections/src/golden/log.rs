@@ -285,7 +285,14 @@ fn without_effect() -> Vec<Outcome> {
 fn imported() -> Vec<Outcome> {
     let line = |line| {
         let introduces = line == 1;
-        Origin::Import(ImportLine { source: [9; 16], line, previous: line - 1, at_ms: at(0) - 500, introduces })
+        Origin::Import(ImportLine {
+            source: [9; 16],
+            line,
+            previous: line - 1,
+            at_ms: at(0) - 500,
+            introduces,
+            follows: None,
+        })
     };
     let run = Run { number: 1, from: 3, before: 0 };
     let yes = Decision::Accepted;

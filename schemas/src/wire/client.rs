@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::command::{Address, Body, ImportLine, Kind, Visibility};
+use crate::command::{Address, Body, Follows, ImportLine, Kind, Visibility};
 use crate::error::ErrorCode;
 use crate::limits::{COMMAND_MEMBERS_MAX, FRAME_BYTES_MAX, FRAME_ID_BYTES_MAX, IMPORT_AT_MS_MAX};
 use crate::names::{DisplayName, ExternalId, MessageText, NameError, Ref, UserId};
@@ -119,6 +119,15 @@ struct RawImport<'a> {
     at: Cow<'a, str>,
     #[serde(default)]
     introduces: bool,
+    #[serde(borrow, default)]
+    follows: Option<RawFollows<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFollows<'a> {
+    source: Cow<'a, str>,
+    line: u64,
 }
 
 /// The commands, for messages and for the documentation.
@@ -340,16 +349,27 @@ impl RawFrame<'_> {
 
 impl RawImport<'_> {
     fn build(self) -> Result<ImportLine, FrameError> {
-        let mut source = [0; 16];
-        hex::decode_to_slice(self.source.as_ref(), &mut source)
-            .map_err(|_| invalid("import.source", "is not 32 hex digits"))?;
+        let source = source("import.source", &self.source)?;
         let at_ms = import_time(&self.at).map_err(|error| invalid("import.at", error))?;
         if self.previous >= self.line {
             return Err(invalid("import.previous", "is not below `import.line`"));
         }
+        let follows = self.follows.map(RawFollows::build).transpose()?.map(Box::new);
         let introduces = self.introduces;
-        Ok(ImportLine { source, line: self.line, previous: self.previous, at_ms, introduces })
+        Ok(ImportLine { source, line: self.line, previous: self.previous, at_ms, introduces, follows })
     }
+}
+
+impl RawFollows<'_> {
+    fn build(self) -> Result<Follows, FrameError> {
+        Ok(Follows { source: source("import.follows.source", &self.source)?, line: self.line })
+    }
+}
+
+fn source(field: &str, text: &str) -> Result<[u8; 16], FrameError> {
+    let mut source = [0; 16];
+    hex::decode_to_slice(text, &mut source).map_err(|_| invalid(field, "is not 32 hex digits"))?;
+    Ok(source)
 }
 
 /// Why a time cannot be an imported line's.
@@ -398,6 +418,30 @@ mod tests {
             assert_eq!((id.as_deref(), code), (Some("7"), ErrorCode::InvalidField), "{frame}");
             assert!(message.starts_with(says), "{message}");
         }
+    }
+
+    #[test]
+    fn what_an_imported_line_follows() {
+        let with = |follows: &str| {
+            let import = format!(
+                r#"{{"source":"{0}","line":1,"previous":0,"at":"2004-12-25T09:14:00Z","follows":{follows}}}"#,
+                "0a".repeat(16)
+            );
+            format!(
+                r#"{{"id":"1","cmd":"message.send","ref":"r","conversation":"5","text":"x\r\ny","import":{import}}}"#
+            )
+        };
+        let frame = parse(with(&format!(r#"{{"source":"{}","line":7}}"#, "0b".repeat(16))).as_bytes());
+        let Ok(ClientFrame::Command(ClientCommand { import: Some(line), body: Body::Send { text, .. }, .. })) = frame
+        else {
+            panic!("{frame:?}")
+        };
+        assert_eq!(line.follows.as_deref(), Some(&Follows { source: [0x0b; 16], line: 7 }));
+        assert_eq!(text.as_str(), "x\ny");
+        let (_, code, message) = refused(&with(r#"{"source":"7","line":7}"#));
+        assert_eq!((code, message.as_str()), (ErrorCode::InvalidField, "`import.follows.source` is not 32 hex digits"));
+        let (_, _, message) = refused(&with(r#"{"line":7}"#));
+        assert!(message.starts_with("`import.follows`: missing field `source`"), "{message}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Round trips of whatever can be made up.
 
 use natter_schemas::codec::{self, CommandBatch, CommandBatchWriter, OutcomeBatchWriter, Source};
-use natter_schemas::command::{Address, Body, Command, ImportLine, Origin, Visibility};
+use natter_schemas::command::{Address, Body, Command, Follows, ImportLine, Origin, Visibility};
 use natter_schemas::event::{placed, touched};
 use natter_schemas::evidence::{Answered, Complete, Evidence};
 use natter_schemas::id::{ConversationId, IdState, MessageId};
@@ -64,9 +64,12 @@ fn origin() -> impl Strategy<Value = Origin> {
         Just(Origin::Client),
         Just(Origin::Resend),
         Just(Origin::Operator),
-        any::<([u8; 16], u64, u64, u64, bool)>().prop_map(|(source, line, previous, at_ms, introduces)| {
-            Origin::Import(ImportLine { source, line, previous, at_ms, introduces })
-        }),
+        any::<([u8; 16], u64, u64, u64, bool, Option<([u8; 16], u64)>)>().prop_map(
+            |(source, line, previous, at_ms, introduces, follows)| {
+                let follows = follows.map(|(source, line)| Box::new(Follows { source, line }));
+                Origin::Import(ImportLine { source, line, previous, at_ms, introduces, follows })
+            }
+        ),
     ]
 }
 

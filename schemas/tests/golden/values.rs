@@ -3,7 +3,7 @@
 use natter_schemas::codec::{
     self, CommandBatch, CommandBatchWriter, CommandHeader, OutcomeBatch, OutcomeBatchWriter, OutcomeHeader, Source,
 };
-use natter_schemas::command::{Address, Body, Command, ImportLine, Kind, Origin, Visibility};
+use natter_schemas::command::{Address, Body, Command, Follows, ImportLine, Kind, Origin, Visibility};
 use natter_schemas::error::ErrorCode;
 use natter_schemas::event::{placed, touched};
 use natter_schemas::evidence::{Answered, Complete, Evidence};
@@ -162,21 +162,30 @@ fn name_of(body: &Body) -> &'static str {
 
 /// Every origin. A new variant fails to compile.
 fn origins() -> Vec<(&'static str, Origin)> {
-    let line = |introduces| ImportLine {
+    let line = |introduces, follows| ImportLine {
         source: *b"0123456789abcdef",
         line: 70_000,
         previous: 69_999,
         at_ms: 1_100_000_000_000,
         introduces,
+        follows,
     };
-    let all =
-        vec![Origin::Client, Origin::Resend, Origin::Import(line(false)), Origin::Import(line(true)), Origin::Operator];
+    let follows = Follows { source: *b"fedcba9876543210", line: 1 };
+    let all = vec![
+        Origin::Client,
+        Origin::Resend,
+        Origin::Import(line(false, None)),
+        Origin::Import(line(false, Some(Box::new(follows)))),
+        Origin::Import(line(true, None)),
+        Origin::Operator,
+    ];
     all.into_iter()
         .map(|origin| {
             let name = match &origin {
                 Origin::Client => "from_client",
                 Origin::Resend => "from_resend",
                 Origin::Import(line) if line.introduces => "from_introduction",
+                Origin::Import(line) if line.follows.is_some() => "from_follower",
                 Origin::Import(_) => "from_import",
                 Origin::Operator => "from_operator",
             };

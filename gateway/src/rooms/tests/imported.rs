@@ -8,7 +8,14 @@ use super::*;
 /// The same event, as an imported line.
 fn imported(mut placed: Placed) -> Placed {
     let Received::Command(command) = &mut placed.outcome.received else { panic!("a command") };
-    command.origin = Origin::Import(ImportLine { source: [1; 16], line: 1, previous: 0, at_ms: 5, introduces: false });
+    command.origin = Origin::Import(ImportLine {
+        source: [1; 16],
+        line: 1,
+        previous: 0,
+        at_ms: 5,
+        introduces: false,
+        follows: None,
+    });
     if let Decision::Accepted(Accepted::Sent { run, .. }) = &mut placed.outcome.decision {
         *run = Some(Run { number: 1, from: 1, before: 0 });
     }

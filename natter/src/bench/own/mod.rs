@@ -27,7 +27,8 @@ pub async fn fill(data: &Path, messages: u64) -> anyhow::Result<u64> {
     let (file, config) = (data.with_extension("jsonl"), running::config(data)?);
     lines::write(&file, messages)?;
     let options = import::Options {
-        file,
+        input: import::Input::lines(file),
+        identify: None,
         gateway: running::Running::read(data)?.http,
         token: token(&config, "bench-import", true)?,
         window: 4096,

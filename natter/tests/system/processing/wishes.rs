@@ -87,8 +87,14 @@ impl Clients {
         if self.below(8) == 0 {
             self.lines += 1;
             let (line, previous) = (self.lines, self.lines - self.below(2).min(self.lines));
-            command.origin =
-                Origin::Import(ImportLine { source: [9; 16], line, previous, at_ms: 1, introduces: false });
+            command.origin = Origin::Import(ImportLine {
+                source: [9; 16],
+                line,
+                previous,
+                at_ms: 1,
+                introduces: false,
+                follows: None,
+            });
         }
         self.sent.push(command.clone());
         command

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use natter_schemas::command::Follows;
+
 use super::*;
 
 fn room(named: &str) -> Body {
@@ -44,7 +46,14 @@ fn lines_of_another_source_are_others() {
     let mut world = World::new();
     let id = world.given(&line(1, 0, "ada", room("tea"))).conversation().expect("made");
     accepted(world.when(&line(1, 0, "ada", send(id, "first"))));
-    let other = Origin::Import(ImportLine { source: [2; 16], line: 1, previous: 0, at_ms: 1000, introduces: false });
+    let other = Origin::Import(ImportLine {
+        source: [2; 16],
+        line: 1,
+        previous: 0,
+        at_ms: 1000,
+        introduces: false,
+        follows: None,
+    });
     accepted(world.when(&Command { origin: other, ..by("ada", send(id, "first of another")) }));
 }
 
@@ -61,6 +70,37 @@ fn no_line_is_passed_over() {
     accepted(world.when(&line(9, 5, "ada", send(id, "third"))));
 }
 
+/// A line whose source is its own identity, after the line of `follows`.
+fn identified(source: u8, follows: Option<u8>, sender: &str, body: Body) -> Command {
+    let follows = follows.map(|source| Box::new(Follows { source: [source; 16], line: 1 }));
+    let line = ImportLine { source: [source; 16], line: 1, previous: 0, at_ms: 1000, introduces: false, follows };
+    Command { origin: Origin::Import(line), ..by(sender, body) }
+}
+
+#[test]
+fn a_line_follows_one_of_another_source() {
+    let mut world = World::new();
+    let id = world.given(&line(1, 0, "ada", room("tea"))).conversation().expect("made");
+    let before = Accepted::ImportedBefore { conversation: Some(id) };
+    let rejection = rejected(&world.when(&identified(7, Some(6), "ada", send(id, "second"))), ErrorCode::ImportGap);
+    assert!(rejection.detail.contains(&"06".repeat(16)), "{}", rejection.detail);
+    // Entering is no line of its own.
+    accepted(world.when(&identified(7, Some(6), "bob", join(id))));
+    accepted(world.when(&identified(6, None, "ada", send(id, "first"))));
+    accepted(world.when(&identified(7, Some(6), "ada", send(id, "second"))));
+    // Once, whichever line it comes after now, and whoever brings it.
+    for follows in [None, Some(6), Some(9)] {
+        assert_eq!(world.given(&identified(7, follows, "bob", send(id, "second"))), before);
+    }
+    // A user's lines are no room's.
+    rejected(&world.when(&identified(8, Some(7), "ada", Body::UpdateUser { name: name("Ada") })), ErrorCode::ImportGap);
+    assert_eq!(world.given(&identified(8, None, "ada", Body::UpdateUser { name: name("Ada") })), Accepted::UserUpdated);
+    assert_eq!(
+        world.given(&identified(9, Some(8), "ada", Body::UpdateUser { name: name("Ada L") })),
+        Accepted::UserUpdated
+    );
+}
+
 #[test]
 fn a_users_lines_are_its_own() {
     let mut world = World::new();
@@ -73,7 +113,7 @@ fn a_users_lines_are_its_own() {
 
 /// `user.update` by the next line about a user; `at_ms` is its time.
 fn named(number: u64, to: &str, at_ms: u64, introduces: bool) -> Command {
-    let line = ImportLine { source: [1; 16], line: number, previous: number - 1, at_ms, introduces };
+    let line = ImportLine { source: [1; 16], line: number, previous: number - 1, at_ms, introduces, follows: None };
     Command { origin: Origin::Import(line), ..by("ada", Body::UpdateUser { name: name(to) }) }
 }
 

@@ -147,7 +147,8 @@ pub(super) fn with_ref(reference: &str, sender: &str, body: Body) -> Command {
 
 /// Line `line` of an import, which follows `previous`.
 pub(super) fn line(line: u64, previous: u64, sender: &str, body: Body) -> Command {
-    let origin = Origin::Import(ImportLine { source: [1; 16], line, previous, at_ms: 1000, introduces: false });
+    let origin =
+        Origin::Import(ImportLine { source: [1; 16], line, previous, at_ms: 1000, introduces: false, follows: None });
     Command { origin, ..by(sender, body) }
 }
 
