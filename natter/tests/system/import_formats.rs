@@ -11,8 +11,11 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import").join(name)
 }
 
-/// The fixture, how many lines are told, what is lost, and what each room says in the end.
-const CASES: [(&str, &[&str], u64, &[(&str, u64)], &str, &[&str]); 7] = [
+/// The fixture, options, how many lines are told, what is lost, a room, and what it says in the end.
+type Exported =
+    (&'static str, &'static [&'static str], u64, &'static [(&'static str, u64)], &'static str, &'static [&'static str]);
+
+const CASES: [Exported; 7] = [
     (
         "slack",
         &[],
