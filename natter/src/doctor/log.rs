@@ -5,7 +5,7 @@ use std::path::Path;
 use natter_nats::clock::{Clock, SystemClock};
 use natter_nats::{FREE_SHARE_MIN, Log, LogConfig, LogError, Room, UNDECIDED_SHARE_MAX, held, role};
 use natter_schemas::codec::OutcomeBatch;
-use natter_schemas::subjects::outcome_stream;
+use natter_schemas::subjects::{command_stream, outcome_stream};
 
 use super::finding::{Finding, Report};
 use super::machine;
@@ -162,16 +162,19 @@ fn space(rooms: &[Room]) -> Vec<Finding> {
         worst.min_by(|(_, a), (_, b)| a.total_cmp(b))
     };
     let outcomes = least(&[&behind[..], &old[..]].concat(), |room| room.outcomes.free_share());
-    let outcomes = outcomes.map(|(partition, free)| {
+    let partition_of = |place: usize| u16::try_from(place).unwrap_or(u16::MAX);
+    let outcomes = outcomes.map(|(place, free)| {
+        let stream = outcome_stream(partition_of(place));
         let mend = "let the archive trim it (`natter archive status`, `natter archive now --keep 1h`), or make it larger: log.outcome_bytes_max, and a disk that holds it";
-        room(&format!("EVT_{partition} has {:.0} % free, the least of all", free * 100.0), free, mend)
+        room(&format!("{stream} has {:.0} % free, the least of all", free * 100.0), free, mend)
     });
-    let old = least(&old, |room| room.commands.free_share()).map(|(partition, free)| {
+    let old = least(&old, |room| room.commands.free_share()).map(|(place, free)| {
+        let stream = command_stream(partition_of(place));
         let mend = "nearly all of it is decided and only old: make log.command_bytes_max larger, for three minutes at the full rate have to fit, or let EVT have more room, or start a processor, which trims it";
-        room(&format!("CMD_{partition} has {:.0} % free", free * 100.0), free, mend)
+        room(&format!("{stream} has {:.0} % free", free * 100.0), free, mend)
     });
-    let behind = least(&behind, |room| -room.undecided_share()).map(|(partition, share)| {
-        let seen = format!("{:.0} % of CMD_{partition} are undecided", -share * 100.0);
+    let behind = least(&behind, |room| -room.undecided_share()).map(|(place, share)| {
+        let seen = format!("{:.0} % of {} are undecided", -share * 100.0, command_stream(partition_of(place)));
         let mend = "its processor is away or behind: start a `natter processor`; if one runs, its /readyz and its log say why it does not go on";
         // More is refused from here on.
         if -share > UNDECIDED_SHARE_MAX {

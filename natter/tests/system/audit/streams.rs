@@ -8,10 +8,11 @@ use natter::audit::{Kind, Options, Store, run};
 use natter::backends::Backend;
 use natter_nats::Stored;
 use natter_schemas::codec::{OutcomeBatch, OutcomeBatchWriter, OutcomeHeader, encode};
+use natter_schemas::error::ErrorCode;
 use natter_schemas::event::touched;
 use natter_schemas::id::MessageId;
 use natter_schemas::names::UserId;
-use natter_schemas::outcome::{Accepted, Decision, Outcome, Received};
+use natter_schemas::outcome::{Accepted, Decision, Outcome, Received, Rejection};
 use natter_schemas::subjects::{
     LEASE_HEADER, RECORDS_HEADER, command_stream, command_subject, outcome_stream, outcome_subject,
 };
@@ -294,20 +295,60 @@ async fn decisions(all: &Damages) {
     let decided = report.partitions[0].decided;
     assert!(decided.is_some_and(|decided| decided > 100 && decided == report.partitions[0].outcomes), "{report}");
 
-    let is_rejected = |outcome: &Outcome| matches!(outcome.decision, Decision::Rejected(_));
-    let rejected = |batch: &Stored| Parts::of(batch).outcomes.iter().position(is_rejected);
-    let found = all.batches.iter().enumerate().filter_map(|(at, batch)| Some((at, rejected(batch)?)));
-    let found: Vec<(usize, usize)> = found.collect();
-    let (at, index) = found[found.len() / 2];
-    let mut damaged = all.batches.clone();
-    let mut parts = Parts::of(&damaged[at]);
-    parts.outcomes[index].decision = Decision::Accepted(Accepted::Unchanged { conversation: None, seq: None });
-    damaged[at] = parts.written(&damaged[at]);
-    all.check(&damaged, None).await;
-    let report = run(&all.world.config, &options).await.unwrap();
-    let place = format!("0:{}:{index}", at + 1);
-    assert_eq!(only(&report), Some((Store::Log, Kind::Decision, place.as_str())), "{report}");
+    for (what, wrong) in MISJUDGED {
+        let found = all.batches.iter().enumerate().filter_map(|(at, batch)| {
+            let mut parts = Parts::of(batch);
+            let index = parts.outcomes.iter_mut().position(|outcome| wrong(&mut outcome.decision))?;
+            Some((at, index, parts.written(batch)))
+        });
+        let found: Vec<_> = found.collect();
+        let (at, index, written) = found.get(found.len() / 2).unwrap_or_else(|| panic!("{what}: there is none"));
+        let mut damaged = all.batches.clone();
+        damaged[*at] = written.clone();
+        all.check(&damaged, None).await;
+        let report = run(&all.world.config, &options).await.unwrap();
+        let place = format!("0:{}:{index}", at + 1);
+        assert_eq!(only(&report), Some((Store::Log, Kind::Decision, place.as_str())), "{what}: {report}");
+    }
 }
+
+/// Decides otherwise; `false`: it is not one of those that it decides otherwise.
+type Misjudge = fn(&mut Decision) -> bool;
+
+const MISJUDGED: [(&str, Misjudge); 5] = [
+    ("a stranger's command is taken", |decision| {
+        let is_rejected = matches!(decision, Decision::Rejected(_));
+        if is_rejected {
+            *decision = Decision::Accepted(Accepted::Unchanged { conversation: None, seq: None });
+        }
+        is_rejected
+    }),
+    ("a rejection for another reason", |decision| {
+        let Decision::Rejected(rejection) = decision else { return false };
+        let other =
+            if rejection.error_code() == ErrorCode::Forbidden { ErrorCode::Conflict } else { ErrorCode::Forbidden };
+        *rejection = Rejection::new(other, other.description());
+        true
+    }),
+    ("a text is masked", |decision| {
+        let Decision::Accepted(Accepted::Sent { replacement, .. }) = decision else { return false };
+        *replacement = Some("***".to_owned());
+        true
+    }),
+    ("a word list is named that the text does not touch", |decision| {
+        let Decision::Accepted(Accepted::Sent { lists, .. }) = decision else { return false };
+        lists.push("rude".to_owned());
+        true
+    }),
+    ("a member may not rename", |decision| {
+        let is_renamed = matches!(decision, Decision::Accepted(Accepted::Renamed { .. }));
+        if is_renamed {
+            let code = ErrorCode::Forbidden;
+            *decision = Decision::Rejected(Rejection::new(code, code.description()));
+        }
+        is_renamed
+    }),
+];
 
 async fn beyond_the_ends(all: &Damages) {
     // The end of EVT is lost: what was answered last is to be decided again, but views know of it.
