@@ -70,7 +70,7 @@ fn with_id(id: u64, mut line: Value) -> Value {
 }
 
 fn lines(lines: &[Value]) -> String {
-    lines.iter().fold(String::new(), |text, line| text + &format!("{line}\n"))
+    lines.iter().flat_map(|line| [line.to_string(), "\n".to_owned()]).collect()
 }
 
 #[tokio::test]
@@ -96,8 +96,6 @@ async fn lines_that_are_not_utf_8_are_refused_or_converted() {
     {
         assert!(imported.said.contains(said), "{}", imported.said);
     }
-    let others: Vec<u8> = latin.iter().map(|byte| if *byte == b'r' { b'R' } else { *byte }).collect();
-    let file = case.file("new.jsonl", &others);
     let unknown = case.import(&file, &["--encoding", "klingon"]).await;
     assert!(
         unknown.status == Some(2) && unknown.said.contains("`klingon` is no encoding that is known"),

@@ -11,108 +11,117 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import").join(name)
 }
 
-/// The fixture, options, how many lines are told, what is lost, a room, and what it says in the end.
-type Exported =
-    (&'static str, &'static [&'static str], u64, &'static [(&'static str, u64)], &'static str, &'static [&'static str]);
+/// A fixture and what must come of it.
+struct Format {
+    name: &'static str,
+    options: &'static [&'static str],
+    /// How many lines are told.
+    told: u64,
+    /// How many of what are lost.
+    lost: &'static [(&'static str, u64)],
+    room: &'static str,
+    /// What the room says in the end.
+    said: &'static [&'static str],
+}
 
-const CASES: [Exported; 7] = [
-    (
-        "slack",
-        &[],
-        4,
-        &[
+const CASES: [Format; 7] = [
+    Format {
+        name: "slack",
+        options: &[],
+        told: 4,
+        lost: &[
             ("direct chats (an import makes public rooms)", 1),
             ("files", 1),
             ("notices (who came and went, topics, pins)", 1),
             ("reactions", 2),
             ("threads: replies, which stand in the room as other messages do", 1),
         ],
-        "slack-general",
-        &[
+        room: "slack-general",
+        said: &[
             "ada 2020-01-01T12:00:00.000Z a < b & @Bob, see docs (https://example.org/?a=1&b=2)",
             "bob.b 2020-01-01T12:01:00.000Z in the thread",
             "build-bot 2020-01-02T12:00:00.000Z green",
             "ada 2020-01-02T12:00:01.000Z a file",
         ],
-    ),
-    (
-        "discord.json",
-        &[],
-        2,
-        &[
+    },
+    Format {
+        name: "discord.json",
+        options: &[],
+        told: 2,
+        lost: &[
             ("marks of edited messages", 1),
             ("notices (who came, pins, calls, new threads)", 1),
             ("reactions", 3),
             ("replies, which stand in the room as other messages do", 1),
         ],
-        "discord-general",
-        &["ada 2020-01-01T12:00:00.123Z hi @Bobby", "bob.1234 2020-01-01T12:01:00.000Z ho"],
-    ),
-    (
-        "WhatsApp Chat with Tea.txt",
-        &["--zone", "Europe/Berlin"],
-        3,
-        &[("media", 1), ("notices of WhatsApp (who came and went, encryption)", 2)],
-        "Tea",
-        &[
+        room: "discord-general",
+        said: &["ada 2020-01-01T12:00:00.123Z hi @Bobby", "bob.1234 2020-01-01T12:01:00.000Z ho"],
+    },
+    Format {
+        name: "WhatsApp Chat with Tea.txt",
+        options: &["--zone", "Europe/Berlin"],
+        told: 3,
+        lost: &[("media", 1), ("notices of WhatsApp (who came and went, encryption)", 2)],
+        room: "Tea",
+        said: &[
             "ada-lovelace 2020-12-31T22:59:00.000Z one\n\nthree",
             "bob 2020-12-31T22:59:00.000Z a caption",
             "bob 2020-12-31T23:00:00.000Z happy new year",
         ],
-    ),
-    (
-        "_chat.txt",
-        &["--room", "iOS tea"],
-        2,
-        &[("media", 1), ("notices of WhatsApp (who came and went, encryption)", 1)],
-        "iOS tea",
-        &["ada-lovelace 2020-12-31T23:59:58.000Z one\ntwo", "bob 2021-01-01T00:00:01.000Z three"],
-    ),
-    (
-        "#irssi.log",
-        &[],
-        4,
-        &[
+    },
+    Format {
+        name: "_chat.txt",
+        options: &["--room", "iOS tea"],
+        told: 2,
+        lost: &[("media", 1), ("notices of WhatsApp (who came and went, encryption)", 1)],
+        room: "iOS tea",
+        said: &["ada-lovelace 2020-12-31T23:59:58.000Z one\ntwo", "bob 2021-01-01T00:00:01.000Z three"],
+    },
+    Format {
+        name: "#irssi.log",
+        options: &[],
+        told: 4,
+        lost: &[
             ("changes of nick (the new nick is another user)", 1),
             ("codes of colour and style", 2),
             ("notices of the server (who came and went, modes, topics)", 2),
         ],
-        "#irssi",
-        &[
+        room: "#irssi",
+        said: &[
             "ada 2020-01-01T23:50:00.000Z hello all",
             "bob 2020-01-01T23:51:00.000Z hi > there",
             "ada 2020-01-01T23:52:00.000Z * Ada waves",
             "ada 2020-01-02T00:01:00.000Z and on",
         ],
-    ),
-    (
-        "irc.libera.#weechat.weechatlog",
-        &[],
-        2,
-        &[("notices of the server (who came and went, modes, topics)", 1)],
-        "#weechat",
-        &["ada 2020-01-01T12:34:00.000Z tabs\tstay", "bob 2020-01-01T12:36:00.000Z * bob waves"],
-    ),
-    (
-        "mattermost.jsonl",
-        &[],
-        2,
-        &[
+    },
+    Format {
+        name: "irc.libera.#weechat.weechatlog",
+        options: &[],
+        told: 2,
+        lost: &[("notices of the server (who came and went, modes, topics)", 1)],
+        room: "#weechat",
+        said: &["ada 2020-01-01T12:34:00.000Z tabs\tstay", "bob 2020-01-01T12:36:00.000Z * bob waves"],
+    },
+    Format {
+        name: "mattermost.jsonl",
+        options: &[],
+        told: 2,
+        lost: &[
             ("direct messages (an import makes public rooms)", 1),
             ("messages in private channels", 1),
             ("private channels (an import makes public rooms)", 1),
             ("reactions", 1),
             ("threads: replies, which stand in the room after what they answer", 1),
         ],
-        "town-square",
-        &["ada 2020-01-01T12:00:00.123Z hi", "bob 2020-01-01T12:00:01.000Z ho"],
-    ),
+        room: "town-square",
+        said: &["ada 2020-01-01T12:00:00.123Z hi", "bob 2020-01-01T12:00:01.000Z ho"],
+    },
 ];
 
 #[tokio::test]
 async fn a_history_of_each_format_comes_in() {
     let case = Case::new().await;
-    for (name, options, told, lost, _, _) in CASES {
+    for Format { name, options, told, lost, .. } in CASES {
         let imported = case.import(&fixture(name), options).await;
         assert_eq!((imported.status, imported.counts()), (Some(0), (told, 0, 0)), "{name}: {}", imported.said);
         let said = imported.summary["lost"].as_object().unwrap();
@@ -122,7 +131,7 @@ async fn a_history_of_each_format_comes_in() {
     }
     until_history_is_complete(&case.process).await;
     for rooms in [logged(&case.process).await, stored(&case.process).await] {
-        for (name, _, _, _, room, wanted) in CASES {
+        for Format { name, room, said: wanted, .. } in CASES {
             let said = |message: &crate::history::Message| {
                 format!("{} {} {}", message.user, rfc3339(message.at_ms), message.text)
             };
